@@ -1,0 +1,226 @@
+//! Task ids: they sort by time and name the shard that owns the task.
+//!
+//! An id is 128 bits, written as a prefix letter and 26 lower-case Crockford base32 digits, most
+//! significant first, so that text order is time order:
+//!
+//! | bits | field |
+//! |---|---|
+//! | 48 | submission time, milliseconds since the Unix epoch |
+//! | 10 | shard |
+//! | 14 | life of the shard process: 0 at node start, one more at each restart of that shard |
+//! | 24 | sequence within the shard process |
+//! | 32 | random, so that ids cannot be guessed from one another |
+//!
+//! Routing a request for a task is therefore a pure function of the id, and a shard that was
+//! restarted knows the tasks of its earlier lives without having kept anything.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The number of a shard on its node, counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ShardNumber(pub u16);
+
+impl fmt::Display for ShardNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Which life of a shard process made an id: 0 at node start, one more at each restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ShardLife(pub u16);
+
+/// Identifies one task of one node.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId(u128);
+
+const PREFIX: char = 't';
+const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+const TEXT_DIGITS: usize = 26;
+
+const SHARD_BITS: u32 = 10;
+const LIFE_BITS: u32 = 14;
+const SEQUENCE_BITS: u32 = 24;
+const RANDOM_BITS: u32 = 32;
+const LIFE_SHIFT: u32 = SEQUENCE_BITS + RANDOM_BITS;
+const SHARD_SHIFT: u32 = LIFE_SHIFT + LIFE_BITS;
+const TIME_SHIFT: u32 = SHARD_SHIFT + SHARD_BITS;
+const _: () = assert!(TIME_SHIFT == 80, "48 bits stay for the time");
+
+/// The most shards one node can have; ids have no room for more.
+pub const SHARDS_MAX: u16 = 1 << SHARD_BITS;
+
+impl TaskId {
+    /// The shard that owns the task.
+    #[must_use]
+    pub fn shard(self) -> ShardNumber {
+        ShardNumber(((self.0 >> SHARD_SHIFT) as u16) & (SHARDS_MAX - 1))
+    }
+
+    /// The life of the shard process that accepted the task.
+    #[must_use]
+    pub fn life(self) -> ShardLife {
+        ShardLife(((self.0 >> LIFE_SHIFT) as u16) & ((1 << LIFE_BITS) - 1))
+    }
+
+    /// When the task was submitted, to the millisecond.
+    #[must_use]
+    pub fn submitted_at(self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis((self.0 >> TIME_SHIFT) as u64)
+    }
+
+    /// The id as a number, for fixed-size records.
+    #[must_use]
+    pub fn to_bits(self) -> u128 {
+        self.0
+    }
+
+    /// The id that [`TaskId::to_bits`] gave.
+    #[must_use]
+    pub fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0u8; TEXT_DIGITS + 1];
+        text[0] = PREFIX as u8;
+        for (position, digit) in text[1..].iter_mut().rev().enumerate() {
+            *digit = DIGITS[((self.0 >> (5 * position)) & 31) as usize];
+        }
+        f.pad(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl fmt::Debug for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A text that is not a task id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{text}' is not a task id; an id is 't' and 26 base32 digits, as 'vyr task ls' prints it")]
+pub struct TaskIdError {
+    text: String,
+}
+
+impl FromStr for TaskId {
+    type Err = TaskIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refuse = || TaskIdError { text: text.chars().take(64).collect() };
+        let digits = text.strip_prefix(PREFIX).ok_or_else(refuse)?;
+        // The first digit holds only three bits of the 128.
+        if digits.len() != TEXT_DIGITS || digits.as_bytes()[0] > b'7' {
+            return Err(refuse());
+        }
+        let mut bits = 0u128;
+        for byte in digits.bytes() {
+            let digit = DIGITS.iter().position(|&d| d == byte).ok_or_else(refuse)?;
+            bits = bits << 5 | digit as u128;
+        }
+        Ok(Self(bits))
+    }
+}
+
+impl Serialize for TaskId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for TaskId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Makes the ids of one shard process. Not shared between shards.
+#[derive(Debug)]
+pub struct TaskIdSource {
+    shard: ShardNumber,
+    life: ShardLife,
+    sequence: u32,
+    random: u64,
+}
+
+impl TaskIdSource {
+    /// A source for one life of one shard; `seed` should come from the operating system.
+    ///
+    /// # Panics
+    /// When the shard number is not below [`SHARDS_MAX`].
+    #[must_use]
+    pub fn new(shard: ShardNumber, life: ShardLife, seed: u64) -> Self {
+        assert!(shard.0 < SHARDS_MAX, "a node has at most {SHARDS_MAX} shards");
+        let life = ShardLife(life.0 & ((1 << LIFE_BITS) - 1));
+        Self { shard, life, sequence: 0, random: seed }
+    }
+
+    /// The next id, for a task submitted `now`.
+    pub fn next(&mut self, now: SystemTime) -> TaskId {
+        let millis = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        self.sequence = (self.sequence + 1) & ((1 << SEQUENCE_BITS) - 1);
+        TaskId(
+            (millis & ((1 << 48) - 1)) << TIME_SHIFT
+                | u128::from(self.shard.0) << SHARD_SHIFT
+                | u128::from(self.life.0) << LIFE_SHIFT
+                | u128::from(self.sequence) << RANDOM_BITS
+                | u128::from(split_mix(&mut self.random) as u32),
+        )
+    }
+}
+
+/// One step of SplitMix64 (Steele, Lea, Flood 2014): fast numbers that need not be secret.
+pub fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(shard: u16, life: u16) -> TaskIdSource {
+        TaskIdSource::new(ShardNumber(shard), ShardLife(life), 7)
+    }
+
+    #[test]
+    fn an_id_says_when_where_and_in_which_life_it_was_made() {
+        let now = UNIX_EPOCH + Duration::from_millis(1_795_000_000_123);
+        let id = source(1023, 16_383).next(now);
+        assert_eq!(id.shard(), ShardNumber(1023));
+        assert_eq!(id.life(), ShardLife(16_383));
+        assert_eq!(id.submitted_at(), now);
+    }
+
+    #[test]
+    fn text_round_trips_and_sorts_by_time() {
+        let mut source = source(3, 1);
+        let early = source.next(UNIX_EPOCH + Duration::from_secs(1));
+        let late = source.next(UNIX_EPOCH + Duration::from_secs(2));
+        assert_eq!(early.to_string().parse(), Ok(early));
+        assert!(early.to_string() < late.to_string());
+        assert!(early < late);
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        for text in ["", "t", "t0", "s00000000000000000000000000", "t8zzzzzzzzzzzzzzzzzzzzzzzzz"] {
+            assert!(text.parse::<TaskId>().is_err(), "{text}");
+        }
+        assert!("t0000000000000000000000000U".parse::<TaskId>().is_err());
+        assert!("t0000000000000000000000000é".parse::<TaskId>().is_err());
+    }
+}

@@ -1,0 +1,183 @@
+//! Every bound of VYR in one place: of a task, of a shard, of the HTTP side, of the store.
+//!
+//! A task's limits come from its artifact's manifest, then from the request, and are capped by the
+//! node's. Reaching a bound has a stable error code ([`crate::problem::Code`]).
+
+use serde::{Deserialize, Serialize};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// The limits of one task. Absent values take the default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TaskLimits {
+    /// Wall time from start to end, milliseconds; time in the queue is not counted.
+    pub wall_ms_max: u64,
+    /// Time the guest computes, milliseconds.
+    pub cpu_ms_max: u64,
+    /// Linear memory of all the task's memories together, bytes.
+    pub memory_bytes_max: u64,
+    /// Elements of all the task's tables together.
+    pub table_elements_max: u64,
+    /// Core instances inside the component.
+    pub instances_max: u64,
+    /// Output kept for later reading, bytes. Output that is streamed to the client is not kept and not counted.
+    pub output_bytes_max: u64,
+    /// Log (standard error) kept, bytes; what exceeds it is dropped and counted.
+    pub log_bytes_max: u64,
+    /// State the task may hold, bytes.
+    pub state_bytes_max: u64,
+}
+
+impl TaskLimits {
+    /// What a task gets when neither manifest nor request say otherwise.
+    pub const DEFAULT: Self = Self {
+        wall_ms_max: 60_000,
+        cpu_ms_max: 60_000,
+        memory_bytes_max: 256 * MIB,
+        table_elements_max: 100_000,
+        instances_max: 64,
+        output_bytes_max: 16 * MIB,
+        log_bytes_max: 64 * KIB,
+        state_bytes_max: 64 * MIB,
+    };
+
+    /// The most a node grants unless it is configured otherwise.
+    pub const NODE_CAP: Self = Self {
+        wall_ms_max: 24 * 3_600_000,
+        cpu_ms_max: 24 * 3_600_000,
+        memory_bytes_max: GIB,
+        table_elements_max: 1_000_000,
+        instances_max: 256,
+        output_bytes_max: 64 * MIB,
+        log_bytes_max: MIB,
+        state_bytes_max: GIB,
+    };
+
+    /// These limits, none above `cap`'s.
+    #[must_use]
+    pub fn capped_by(self, cap: &Self) -> Self {
+        Self {
+            wall_ms_max: self.wall_ms_max.min(cap.wall_ms_max),
+            cpu_ms_max: self.cpu_ms_max.min(cap.cpu_ms_max),
+            memory_bytes_max: self.memory_bytes_max.min(cap.memory_bytes_max),
+            table_elements_max: self.table_elements_max.min(cap.table_elements_max),
+            instances_max: self.instances_max.min(cap.instances_max),
+            output_bytes_max: self.output_bytes_max.min(cap.output_bytes_max),
+            log_bytes_max: self.log_bytes_max.min(cap.log_bytes_max),
+            state_bytes_max: self.state_bytes_max.min(cap.state_bytes_max),
+        }
+    }
+}
+
+impl Default for TaskLimits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// The limits of one shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ShardLimits {
+    /// Tasks that run at the same time.
+    pub running_max: usize,
+    /// Tasks that wait for their turn; one more is refused.
+    pub queued_max: usize,
+    /// Finished tasks that are kept for reading.
+    pub finished_max: usize,
+    /// Output and log bytes of finished tasks that are kept, together.
+    pub finished_bytes_max: u64,
+    /// Age at which a finished task is forgotten, milliseconds.
+    pub finished_ms_max: u64,
+    /// Artifacts kept loaded.
+    pub loaded_artifacts_max: usize,
+    /// Idempotency keys remembered.
+    pub idempotency_keys_max: usize,
+    /// Bytes between a client and a guest, each way, before the faster one waits.
+    pub stream_buffer_bytes_max: usize,
+    /// Telemetry records that wait for the exporter; one more is dropped and counted.
+    pub trace_records_max: usize,
+}
+
+impl Default for ShardLimits {
+    fn default() -> Self {
+        Self {
+            running_max: 256,
+            queued_max: 1024,
+            finished_max: 4096,
+            finished_bytes_max: 256 * MIB,
+            finished_ms_max: 15 * 60_000,
+            loaded_artifacts_max: 256,
+            idempotency_keys_max: 4096,
+            stream_buffer_bytes_max: 256 * KIB as usize,
+            trace_records_max: 1 << 14,
+        }
+    }
+}
+
+/// The limits of the HTTP side of one shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpLimits {
+    /// Open client connections; one more is answered 503 and closed.
+    pub connections_max: usize,
+    /// Time to receive a request's header section, milliseconds.
+    pub header_ms_max: u64,
+    /// Size of a request's header section, bytes.
+    pub header_bytes_max: usize,
+    /// Header fields of one request.
+    pub header_fields_max: usize,
+    /// Longest pause inside a request body, milliseconds; a slower client is cut off.
+    pub body_pause_ms_max: u64,
+    /// Longest time a client may leave a response unread, milliseconds.
+    pub write_pause_ms_max: u64,
+    /// A JSON request body, bytes.
+    pub json_bytes_max: usize,
+    /// An uploaded artifact, bytes.
+    pub artifact_bytes_max: u64,
+    /// Longest `wait`, milliseconds.
+    pub wait_ms_max: u64,
+    /// Rows of one list page.
+    pub page_rows_max: usize,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 4096,
+            header_ms_max: 10_000,
+            header_bytes_max: 32 * KIB as usize,
+            header_fields_max: 100,
+            body_pause_ms_max: 30_000,
+            write_pause_ms_max: 30_000,
+            json_bytes_max: MIB as usize,
+            artifact_bytes_max: 128 * MIB,
+            wait_ms_max: 300_000,
+            page_rows_max: 1000,
+        }
+    }
+}
+
+/// Longest artifact name or tag, bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Longest manifest, bytes, as TOML or JSON.
+pub const MANIFEST_BYTES_MAX: usize = 64 * KIB as usize;
+/// Longest detached signature, bytes.
+pub const SIGNATURE_BYTES_MAX: usize = 1024;
+/// Arguments plus environment of one task, bytes.
+pub const ARGUMENTS_BYTES_MAX: usize = 128 * KIB as usize;
+/// Longest `Idempotency-Key`, bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
+/// Longest error message kept with a task, bytes.
+pub const ERROR_MESSAGE_BYTES_MAX: usize = 8 * KIB as usize;
+
+const _: () = {
+    let (default, cap) = (TaskLimits::DEFAULT, TaskLimits::NODE_CAP);
+    assert!(default.wall_ms_max <= cap.wall_ms_max);
+    assert!(default.memory_bytes_max <= cap.memory_bytes_max);
+    assert!(default.output_bytes_max <= cap.output_bytes_max);
+    assert!(MANIFEST_BYTES_MAX <= MIB as usize, "a manifest fits a JSON request");
+};

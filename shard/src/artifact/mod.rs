@@ -1,0 +1,9 @@
+//! From the bytes of an artifact to something that can be instantiated: inspect, compile, load.
+
+mod compiled;
+mod inspect;
+mod loaded;
+
+pub use compiled::{CompiledCache, Compiler, compile_file};
+pub use inspect::{Inspected, inspect};
+pub(crate) use loaded::{Loaded, Loader};

@@ -1,0 +1,249 @@
+//! How a running guest is stopped, and how its time on the core is measured.
+//!
+//! A guest is never dropped from outside: whoever wants it to end sets a [`Stop`], and the future
+//! that runs the guest ends itself, at its next poll or, when it computes, at the next epoch. The
+//! first stop counts; later ones change nothing.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::clock::monotonic_ns;
+
+/// Why a guest is ended from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Stop {
+    Cancelled = 1,
+    ClientGone,
+    Draining,
+    WallTime,
+    CpuTime,
+    OutputFull,
+    InputIncomplete,
+}
+
+impl Stop {
+    const ALL: [Self; 7] = [
+        Self::Cancelled,
+        Self::ClientGone,
+        Self::Draining,
+        Self::WallTime,
+        Self::CpuTime,
+        Self::OutputFull,
+        Self::InputIncomplete,
+    ];
+}
+
+/// Shared by a task, its guest's store and the streams between them. All are of one shard, so the
+/// atomics are never contended; they are there because wasmtime asks that a store can be sent.
+#[derive(Debug)]
+pub(crate) struct Control {
+    stop: AtomicU8,
+    waker: Mutex<Option<Waker>>,
+    cpu_ns: AtomicU64,
+    cpu_ns_max: u64,
+    /// When the present slice began, monotonic; 0 between slices.
+    slice_started_ns: AtomicU64,
+    memory_peak_bytes: AtomicU64,
+    /// The sum of memories that was refused; 0 when none was.
+    memory_refused_bytes: AtomicU64,
+}
+
+/// The guest was stopped; the reason is in its [`Control`].
+#[derive(Debug, thiserror::Error)]
+#[error("the guest was stopped")]
+pub(crate) struct Stopped;
+
+impl Control {
+    pub(crate) fn new(cpu_ms_max: u64) -> Arc<Self> {
+        Arc::new(Self {
+            stop: AtomicU8::new(0),
+            waker: Mutex::new(None),
+            cpu_ns: AtomicU64::new(0),
+            cpu_ns_max: cpu_ms_max.saturating_mul(1_000_000),
+            slice_started_ns: AtomicU64::new(0),
+            memory_peak_bytes: AtomicU64::new(0),
+            memory_refused_bytes: AtomicU64::new(0),
+        })
+    }
+
+    /// Ends the guest for this reason, unless it was stopped before.
+    pub(crate) fn stop(&self, reason: Stop) {
+        if self.stop.compare_exchange(0, reason as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
+            && let Some(waker) = lock(&self.waker).take()
+        {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn stopped(&self) -> Option<Stop> {
+        let value = self.stop.load(Ordering::Acquire);
+        Stop::ALL.into_iter().find(|stop| *stop as u8 == value)
+    }
+
+    /// Completes when the guest is stopped. One waiter at a time: the task's own future.
+    pub(crate) fn until_stopped(&self) -> impl Future<Output = Stop> + '_ {
+        std::future::poll_fn(|context| match self.poll_stopped(context) {
+            Some(stop) => Poll::Ready(stop),
+            None => Poll::Pending,
+        })
+    }
+
+    fn poll_stopped(&self, context: &Context<'_>) -> Option<Stop> {
+        let stop = self.stopped();
+        if stop.is_none() {
+            let mut waker = lock(&self.waker);
+            match waker.as_mut() {
+                Some(waker) => waker.clone_from(context.waker()),
+                None => *waker = Some(context.waker().clone()),
+            }
+        }
+        stop
+    }
+
+    /// Time the guest held the core, nanoseconds.
+    pub(crate) fn cpu_ns(&self) -> u64 {
+        self.cpu_ns.load(Ordering::Relaxed)
+    }
+
+    /// Highest sum of the guest's memories, bytes.
+    pub(crate) fn memory_peak_bytes(&self) -> u64 {
+        self.memory_peak_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The sum of memories that the guest asked for and was refused, bytes.
+    pub(crate) fn memory_refused_bytes(&self) -> Option<u64> {
+        Some(self.memory_refused_bytes.load(Ordering::Relaxed)).filter(|&bytes| bytes > 0)
+    }
+
+    pub(super) fn set_memory(&self, sum_bytes: u64, granted: bool) {
+        let cell = if granted { &self.memory_peak_bytes } else { &self.memory_refused_bytes };
+        cell.store(sum_bytes, Ordering::Relaxed);
+    }
+
+    /// At each epoch: whether the guest may go on.
+    pub(crate) fn check_slice(&self) -> Result<(), Stopped> {
+        let slice_ns = match self.slice_started_ns.load(Ordering::Relaxed) {
+            0 => 0,
+            started => monotonic_ns() - started,
+        };
+        if self.cpu_ns() + slice_ns > self.cpu_ns_max {
+            self.stop(Stop::CpuTime);
+        }
+        if self.stopped().is_some() { Err(Stopped) } else { Ok(()) }
+    }
+
+    fn enter_slice(&self) {
+        self.slice_started_ns.store(monotonic_ns(), Ordering::Relaxed);
+    }
+
+    fn leave_slice(&self) {
+        let started = self.slice_started_ns.swap(0, Ordering::Relaxed);
+        self.cpu_ns.fetch_add(monotonic_ns() - started, Ordering::Relaxed);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a guest's future under its [`Control`]: ends it when stopped, measures its time, and
+/// contains a panic in the host's side of it.
+pub(crate) struct Guarded<F> {
+    future: Option<Pin<Box<F>>>,
+    control: Arc<Control>,
+}
+
+/// How a guarded future ended.
+pub(crate) enum Ended<T> {
+    /// By itself.
+    Completed(T),
+    /// It was stopped; the reason is in the control.
+    Stopped,
+    /// The host panicked: a defect of VYR.
+    Panicked(String),
+}
+
+impl<F> Guarded<F> {
+    pub(crate) fn new(future: F, control: Arc<Control>) -> Self {
+        Self { future: Some(Box::pin(future)), control }
+    }
+}
+
+impl<F: Future> Future for Guarded<F> {
+    type Output = Ended<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if this.control.poll_stopped(context).is_some() {
+            this.future = None;
+            return Poll::Ready(Ended::Stopped);
+        }
+        let Some(future) = this.future.as_mut() else { return Poll::Ready(Ended::Stopped) };
+        this.control.enter_slice();
+        let result = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));
+        this.control.leave_slice();
+        let ended = match result {
+            Ok(Poll::Pending) if this.control.stopped().is_none() => return Poll::Pending,
+            Ok(Poll::Pending) => Ended::Stopped,
+            Ok(Poll::Ready(output)) => Ended::Completed(output),
+            Err(panic) => Ended::Panicked(panic_message(panic.as_ref())),
+        };
+        this.future = None;
+        Poll::Ready(ended)
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "panic".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_stop_counts() {
+        let control = Control::new(1000);
+        assert_eq!(control.stopped(), None);
+        control.stop(Stop::WallTime);
+        control.stop(Stop::Cancelled);
+        assert_eq!(control.stopped(), Some(Stop::WallTime));
+        assert!(control.check_slice().is_err());
+    }
+
+    #[test]
+    fn every_stop_survives_its_number() {
+        for stop in Stop::ALL {
+            let control = Control::new(1000);
+            control.stop(stop);
+            assert_eq!(control.stopped(), Some(stop));
+        }
+    }
+
+    #[test]
+    fn a_panic_is_an_outcome() {
+        let control = Control::new(1000);
+        let guarded = Guarded::new(async { panic!("deliberate") }, control);
+        let ended: Ended<()> = futures_lite::future::block_on(guarded);
+        assert!(matches!(ended, Ended::Panicked(message) if message == "deliberate"));
+    }
+
+    #[test]
+    fn a_waiting_future_ends_when_stopped() {
+        let control = Control::new(1000);
+        let guarded = Guarded::new(std::future::pending::<()>(), Arc::clone(&control));
+        let stopper = std::thread::spawn(move || control.stop(Stop::Cancelled));
+        assert!(matches!(futures_lite::future::block_on(guarded), Ended::Stopped));
+        stopper.join().expect("the thread only stops the control");
+    }
+}

@@ -1,0 +1,526 @@
+//! The shard: what the HTTP side and the command line see of everything below.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use vyr_core::artifact::{Manifest, Reference, Store, TrustKeys};
+use vyr_core::digest::Digest;
+use vyr_core::id::{ShardLife, ShardNumber, TaskId, TaskIdSource};
+use vyr_core::limits::{ARGUMENTS_BYTES_MAX, ShardLimits, TaskLimits};
+use vyr_core::problem::Code;
+use vyr_core::task::{self, Kind, Status, TaskError, Usage};
+use vyr_core::trace::TraceContext;
+
+use crate::admission::Admission;
+use crate::artifact::{CompiledCache, Compiler, Loaded, Loader};
+use crate::clock;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::guest::{Control, Pipe, Stop};
+use crate::metrics::Metrics;
+use crate::rt;
+use crate::steps::Steps;
+use crate::task::{
+    BodyError, Command, NewTask, ResponseBody, Table, Task, TaskOutput, Watch, run_command,
+    run_http, unix_ms_of,
+};
+use crate::ticker::Ticker;
+
+/// Name of the artifact store below the data directory.
+const STORE_DIR: &str = "artifacts";
+/// Name of the directory of compiled code below the data directory.
+const COMPILED_DIR: &str = "compiled";
+/// How often ended tasks are looked through for those that are too old.
+const FORGET_PERIOD: Duration = Duration::from_secs(1);
+
+/// What a shard is made of.
+#[derive(Debug, Clone)]
+pub struct ShardConfig {
+    /// Its number on the node.
+    pub number: ShardNumber,
+    /// How often its process was restarted.
+    pub life: ShardLife,
+    /// The directory that holds store and compiled code.
+    pub data_dir: PathBuf,
+    /// How artifacts are compiled.
+    pub compiler: Compiler,
+    /// Whose signatures are accepted; when empty, artifacts need none.
+    pub trust_keys: TrustKeys,
+    /// The shard's bounds.
+    pub limits: ShardLimits,
+    /// The most a task may be granted.
+    pub task_cap: TaskLimits,
+    /// Where traces go, if anywhere.
+    pub otlp_endpoint: Option<String>,
+}
+
+/// One shard, used only on its executor's thread.
+pub struct Shard {
+    pub(crate) engine: Engine,
+    pub(crate) ticker: Ticker,
+    pub(crate) table: Table,
+    pub(crate) watch: Rc<Watch>,
+    pub(crate) metrics: Metrics,
+    pub(crate) steps: Steps,
+    number: ShardNumber,
+    life: ShardLife,
+    limits: ShardLimits,
+    task_cap: TaskLimits,
+    admission: Rc<Admission>,
+    loader: Loader,
+    store: Arc<Store>,
+    compiled: CompiledCache,
+    trust_keys: Arc<TrustKeys>,
+    ids: RefCell<TaskIdSource>,
+    submitted: RefCell<Submitted>,
+}
+
+/// The tasks that were submitted with an idempotency key, oldest first.
+#[derive(Default)]
+struct Submitted {
+    by_key: HashMap<String, (u64, Rc<Task>)>,
+    order: VecDeque<String>,
+}
+
+/// A command task to be.
+pub struct Submit {
+    /// The artifact to run.
+    pub artifact: Digest,
+    /// Arguments, without the program's name.
+    pub arguments: Vec<String>,
+    /// Environment.
+    pub environment: Vec<(String, String)>,
+    /// Wall-time limit that the client asks for, milliseconds.
+    pub wall_ms_max: Option<u64>,
+    /// Its standard input.
+    pub input: Arc<Pipe>,
+    /// Whether its output is streamed instead of kept.
+    pub stream_output: bool,
+    /// The client's trace.
+    pub trace: TraceContext,
+    /// The client's idempotency key and a fingerprint of the request it stands for.
+    pub idempotency: Option<(String, u64)>,
+}
+
+/// A submitted task.
+pub struct Accepted {
+    /// The task.
+    pub task: Rc<Task>,
+    /// False when an idempotency key named a task that was there already.
+    pub created: bool,
+}
+
+/// A task that can be looked up.
+pub enum Found {
+    /// It is known.
+    Known(Rc<Task>),
+    /// It ended with an earlier life of this shard's process.
+    Lost(task::Task),
+}
+
+impl Shard {
+    /// Opens a shard on the current thread's executor.
+    ///
+    /// # Errors
+    /// When the data directory, the engine or a thread cannot be had.
+    pub fn open(config: ShardConfig) -> Result<Rc<Self>, Error> {
+        let engine = Engine::for_running(&config.limits, &config.task_cap)?;
+        let store = Arc::new(Store::open(&config.data_dir.join(STORE_DIR))?);
+        let compiled = CompiledCache::open(&config.data_dir.join(COMPILED_DIR), config.compiler)?;
+        let trust_keys = Arc::new(config.trust_keys);
+        let loader = Loader::new(
+            engine.clone(),
+            Arc::clone(&store),
+            Arc::clone(&trust_keys),
+            compiled.clone(),
+            config.task_cap,
+            config.limits.loaded_artifacts_max,
+        )?;
+        let ticker = Ticker::start(&engine)
+            .map_err(|error| Error::Io { what: "cannot start the epoch thread".into(), error })?;
+        let seed = seed()?;
+        let shard = Rc::new(Self {
+            ticker,
+            table: Table::new(&config.limits),
+            watch: Rc::default(),
+            metrics: Metrics::new(),
+            steps: Steps::start(config.number, &config.limits, config.otlp_endpoint.as_deref(), seed)?,
+            number: config.number,
+            life: config.life,
+            limits: config.limits,
+            task_cap: config.task_cap,
+            admission: Admission::new(&config.limits),
+            loader,
+            store,
+            compiled,
+            trust_keys,
+            ids: RefCell::new(TaskIdSource::new(config.number, config.life, seed)),
+            submitted: RefCell::default(),
+            engine,
+        });
+        let weak = Rc::downgrade(&shard);
+        rt::spawn(async move {
+            while let Some(shard) = weak.upgrade() {
+                shard.table.forget();
+                drop(shard);
+                rt::sleep(FORGET_PERIOD).await;
+            }
+        });
+        Ok(shard)
+    }
+
+    /// Its number on the node.
+    #[must_use]
+    pub fn number(&self) -> ShardNumber {
+        self.number
+    }
+
+    /// How often its process was restarted.
+    #[must_use]
+    pub fn life(&self) -> ShardLife {
+        self.life
+    }
+
+    /// Its bounds.
+    #[must_use]
+    pub fn limits(&self) -> &ShardLimits {
+        &self.limits
+    }
+
+    /// The artifact store; its calls block and belong into [`rt::unblock`].
+    #[must_use]
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Whose signatures are accepted.
+    #[must_use]
+    pub fn trust_keys(&self) -> &Arc<TrustKeys> {
+        &self.trust_keys
+    }
+
+    /// A trace for a request: the client's own if it sent one.
+    #[must_use]
+    pub fn trace(&self, traceparent: Option<&str>) -> TraceContext {
+        self.steps.trace(traceparent)
+    }
+
+    /// The digest that a reference means now.
+    ///
+    /// # Errors
+    /// When nothing, or more than one artifact, fits.
+    pub fn resolve(&self, reference: &Reference) -> Result<Digest, Error> {
+        Ok(self.store.resolve(reference)?)
+    }
+
+    /// Checks, off the executor, that a component compiles and links, and keeps its compiled form.
+    ///
+    /// # Errors
+    /// [`Error::ArtifactInvalid`] with the reason.
+    pub async fn prepare(&self, component: Vec<u8>) -> Result<(), Error> {
+        self.loader.prepare(component).await
+    }
+
+    /// Makes a component runnable that is in no store, under the digest that is returned.
+    ///
+    /// # Errors
+    /// [`Error::ArtifactInvalid`] with the reason.
+    pub async fn adopt(&self, component: Vec<u8>, manifest: Manifest) -> Result<Digest, Error> {
+        self.loader.adopt(component, manifest).await
+    }
+
+    /// Drops what is loaded and compiled of an artifact that was removed from the store.
+    pub async fn forget_artifact(&self, digest: Digest, wasm: Digest) {
+        self.loader.forget(&digest);
+        let compiled = self.compiled.clone();
+        rt::unblock(move || compiled.remove(&wasm)).await;
+    }
+
+    /// Accepts a command task.
+    ///
+    /// # Errors
+    /// When the artifact cannot be loaded or is no command, the request exceeds a bound, or the
+    /// queue is full. Nothing was started then.
+    pub async fn submit(self: &Rc<Self>, submit: Submit) -> Result<Accepted, Error> {
+        let accepted_ns = clock::monotonic_ns();
+        check_arguments(&submit)?;
+        let (loaded, cold) = self.load(&submit.artifact).await?;
+        loaded.command()?;
+        check_environment(&submit.environment, &loaded)?;
+        if let Some((key, fingerprint)) = &submit.idempotency
+            && let Some((first_fingerprint, task)) = self.submitted.borrow().by_key.get(key)
+        {
+            if first_fingerprint != fingerprint {
+                return Err(Error::IdempotencyConflict);
+            }
+            return Ok(Accepted { task: Rc::clone(task), created: false });
+        }
+        let ticket = self.admit()?;
+        let mut limits = loaded.limits;
+        if let Some(wall_ms_max) = submit.wall_ms_max {
+            limits.wall_ms_max = wall_ms_max.min(self.task_cap.wall_ms_max);
+        }
+        let output = if submit.stream_output {
+            TaskOutput::Streamed(Pipe::new(self.limits.stream_buffer_bytes_max))
+        } else {
+            TaskOutput::kept(limits.output_bytes_max)
+        };
+        let task = self.new_task(&loaded, Kind::Command, limits, submit.trace, output, cold, accepted_ns);
+        if let Some((key, fingerprint)) = submit.idempotency {
+            self.remember(key, fingerprint, &task);
+        }
+        let command = Command {
+            // A program's first argument is its own name.
+            arguments: std::iter::once(program_name(&loaded)).chain(submit.arguments).collect(),
+            loaded,
+            environment: submit.environment,
+            input: submit.input,
+        };
+        rt::spawn(run_command(Rc::clone(self), Rc::clone(&task), command, ticket));
+        Ok(Accepted { task, created: true })
+    }
+
+    /// Runs one HTTP task up to its response. `None` in place of the response when the task ends
+    /// without one; it says why once it has ended.
+    ///
+    /// # Errors
+    /// As [`Shard::submit`].
+    pub async fn invoke<B>(
+        self: &Rc<Self>,
+        artifact: &Digest,
+        request: Request<B>,
+        trace: TraceContext,
+    ) -> Result<(Rc<Task>, Option<Response<ResponseBody>>), Error>
+    where
+        B: Body<Data = Bytes, Error = BodyError> + Send + 'static,
+    {
+        let accepted_ns = clock::monotonic_ns();
+        let (loaded, cold) = self.load(artifact).await?;
+        loaded.http()?;
+        let ticket = self.admit()?;
+        let limits = loaded.limits;
+        let task =
+            self.new_task(&loaded, Kind::Http, limits, trace, TaskOutput::Response, cold, accepted_ns);
+        let response = run_http(self, &task, loaded, request, ticket).await;
+        Ok((task, response))
+    }
+
+    /// The task with this id, which must be one of this shard's.
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`].
+    pub fn task(&self, id: TaskId) -> Result<Found, Error> {
+        if let Some(task) = self.table.get(id) {
+            return Ok(Found::Known(task));
+        }
+        if id.shard() == self.number && id.life() < self.life {
+            return Ok(Found::Lost(lost(id)));
+        }
+        Err(Error::TaskNotFound { id })
+    }
+
+    /// Tasks, newest first: at most `rows_max` that pass `filter`, older than `before` if given.
+    #[must_use]
+    pub fn tasks(
+        &self,
+        before: Option<TaskId>,
+        rows_max: usize,
+        filter: impl Fn(&Task) -> bool,
+    ) -> Vec<task::Task> {
+        let mut rows = Vec::new();
+        self.table.newest(before, |task| {
+            if rows.len() < rows_max && filter(task) {
+                rows.push(task.describe());
+            }
+            rows.len() < rows_max
+        });
+        rows
+    }
+
+    /// Its metrics now.
+    #[must_use]
+    pub fn metrics(&self) -> vyr_core::metrics::Snapshot {
+        self.metrics.snapshot(self)
+    }
+
+    /// Tasks that run now.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.watch.running_len()
+    }
+
+    /// Tasks that wait now.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.admission.queued()
+    }
+
+    /// Whether new tasks are refused because the shard is stopping.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.admission.is_closed()
+    }
+
+    /// Accepts no more tasks, lets those it has finish until `deadline` has passed, then stops them
+    /// and sends what is left of the telemetry.
+    pub async fn drain(&self, deadline: Duration) {
+        self.admission.close();
+        let idle = |shard: &Self| shard.running() == 0 && shard.queued() == 0;
+        let wait = async |limit: Duration| {
+            let end = clock::monotonic_ns() + u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX / 2);
+            while !idle(self) && clock::monotonic_ns() < end {
+                rt::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        wait(deadline).await;
+        self.table.stop_all(Stop::Draining);
+        wait(Duration::from_secs(1)).await;
+        self.steps.stop().await;
+    }
+
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    async fn load(&self, digest: &Digest) -> Result<(Rc<Loaded>, bool), Error> {
+        let (loaded, cold) = self.loader.load(digest).await?;
+        if cold {
+            self.metrics.cold_start();
+        }
+        Ok((loaded, cold))
+    }
+
+    fn admit(&self) -> Result<crate::admission::Ticket, Error> {
+        self.admission.admit().inspect_err(|_| self.metrics.task_refused())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is a fact of the one task")]
+    fn new_task(
+        &self,
+        loaded: &Loaded,
+        kind: Kind,
+        limits: TaskLimits,
+        trace: TraceContext,
+        output: TaskOutput,
+        cold: bool,
+        accepted_ns: u64,
+    ) -> Rc<Task> {
+        let id = self.ids.borrow_mut().next(SystemTime::now());
+        let control = Control::new(limits.cpu_ms_max);
+        let new = NewTask {
+            id,
+            artifact: loaded.digest,
+            kind,
+            limits,
+            trace,
+            control,
+            output,
+            cold,
+            accepted_ns,
+        };
+        let task = Rc::new(Task::new(new));
+        self.steps.submitted(&task);
+        self.table.insert(Rc::clone(&task));
+        task
+    }
+
+    fn remember(&self, key: String, fingerprint: u64, task: &Rc<Task>) {
+        let mut submitted = self.submitted.borrow_mut();
+        if submitted.order.len() >= self.limits.idempotency_keys_max
+            && let Some(oldest) = submitted.order.pop_front()
+        {
+            submitted.by_key.remove(&oldest);
+        }
+        submitted.order.push_back(key.clone());
+        submitted.by_key.insert(key, (fingerprint, Rc::clone(task)));
+    }
+}
+
+/// A task of an earlier life of the shard's process, as far as its id tells.
+#[must_use]
+pub fn lost(id: TaskId) -> task::Task {
+    let message = format!(
+        "shard {} was restarted after it had accepted the task; what ran there is lost, submit it again",
+        id.shard()
+    );
+    task::Task {
+        id,
+        status: Status::Failed,
+        artifact: None,
+        kind: None,
+        shard: id.shard(),
+        submitted_ms: unix_ms_of(id),
+        started_ms: None,
+        ended_ms: None,
+        exit_code: None,
+        error: Some(TaskError { code: Code::ShardLost, message }),
+        trace_id: None,
+        usage: Usage::default(),
+        output_bytes: 0,
+        log_bytes: 0,
+        log_bytes_dropped: 0,
+    }
+}
+
+fn program_name(loaded: &Loaded) -> String {
+    loaded.manifest.name.clone().unwrap_or_else(|| "main.wasm".into())
+}
+
+fn check_arguments(submit: &Submit) -> Result<(), Error> {
+    let arguments: usize = submit.arguments.iter().map(String::len).sum();
+    let environment: usize =
+        submit.environment.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let bytes = arguments + environment;
+    if bytes > ARGUMENTS_BYTES_MAX {
+        return Err(Error::RequestInvalid(format!(
+            "arguments and environment are {bytes} bytes, the bound is {ARGUMENTS_BYTES_MAX}; send data as input"
+        )));
+    }
+    let has_nul = |text: &String| text.contains('\0');
+    if submit.arguments.iter().any(has_nul)
+        || submit.environment.iter().any(|(name, value)| has_nul(name) || has_nul(value))
+    {
+        return Err(Error::RequestInvalid("arguments and environment cannot hold NUL".into()));
+    }
+    if submit.wall_ms_max == Some(0) {
+        return Err(Error::RequestInvalid("timeout is 0; give at least 1 ms".into()));
+    }
+    Ok(())
+}
+
+/// A manifest that names environment variables admits only those.
+fn check_environment(environment: &[(String, String)], loaded: &Loaded) -> Result<(), Error> {
+    let declared = &loaded.manifest.capabilities.environment;
+    for (name, _) in environment {
+        if name.is_empty() || name.contains('=') {
+            return Err(Error::RequestInvalid(format!("'{name}' is not a name of an environment variable")));
+        }
+        if !declared.is_empty() && !declared.contains(name) {
+            return Err(Error::RequestInvalid(format!(
+                "the artifact's manifest does not declare the environment variable '{name}'; it declares {}",
+                declared.join(", ")
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn seed() -> Result<u64, Error> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| Error::Io { what: "cannot get random bytes".into(), error: error.into() })?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// The directory of a shard's store below the node's data directory.
+#[must_use]
+pub fn store_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join(STORE_DIR)
+}

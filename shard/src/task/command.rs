@@ -1,0 +1,62 @@
+//! A command task: `wasi:cli/run`, with standard input, output and error.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::lifecycle::begin;
+use super::{Outcome, Task, TaskOutput};
+use crate::admission::Ticket;
+use crate::artifact::Loaded;
+use crate::clock;
+use crate::guest::{self, Guarded, Input, Output, Pipe, PipeEnd, Wiring};
+use crate::shard::Shard;
+
+/// What a command is started with.
+pub(crate) struct Command {
+    pub(crate) loaded: Rc<Loaded>,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) input: Arc<Pipe>,
+}
+
+/// Takes the task through its life.
+pub(crate) async fn run(shard: Rc<Shard>, task: Rc<Task>, command: Command, ticket: Ticket) {
+    let input = Arc::clone(&command.input);
+    guest_run(&shard, &task, command, ticket).await;
+    // Whoever feeds the input or reads the output learns that the task is over.
+    input.close_reader();
+    if let TaskOutput::Streamed(pipe) = task.task_output() {
+        let complete = task.error().is_none_or(|error| error.code == vyr_core::problem::Code::GuestExit);
+        pipe.end(if complete { PipeEnd::Complete } else { PipeEnd::Broken });
+    }
+}
+
+async fn guest_run(shard: &Rc<Shard>, task: &Rc<Task>, command: Command, ticket: Ticket) {
+    let Some(running) = begin(shard, task, ticket).await else { return };
+    let control = Arc::clone(&task.control);
+    let output = match task.task_output() {
+        TaskOutput::Kept(kept) => Output::Kept(Arc::clone(kept), Arc::clone(&control)),
+        TaskOutput::Streamed(pipe) => Output::Streamed(Arc::clone(pipe)),
+        TaskOutput::Response => Output::Log(Arc::clone(&task.log)),
+    };
+    let wiring = Wiring {
+        arguments: &command.arguments,
+        environment: &command.environment,
+        input: Input { pipe: command.input, control: Arc::clone(&control) },
+        output,
+        log: Arc::clone(&task.log),
+    };
+    let mut store = guest::store(&shard.engine, wiring, &task.limits, &control);
+    let loaded = command.loaded;
+    let guest = async {
+        let started_ns = clock::monotonic_ns();
+        let instance = loaded.command()?.instantiate_async(&mut store).await?;
+        running.instantiated(started_ns);
+        let started_ns = clock::monotonic_ns();
+        let result = instance.wasi_cli_run().call_run(&mut store).await;
+        running.executed(started_ns);
+        result
+    };
+    let ended = Guarded::new(guest, control).await;
+    running.finish_guest(ended, |result| Outcome::exited(if result.is_ok() { 0 } else { 1 }));
+}

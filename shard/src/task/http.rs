@@ -1,0 +1,188 @@
+//! An HTTP task: one request to `wasi:http/incoming-handler`, one response, bodies streamed.
+//!
+//! The guest runs inside the future that waits for its response. Only when the response is there
+//! before the guest has ended, as with a streamed body, does the rest of the guest get a task of
+//! the executor.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use tokio::sync::oneshot;
+use vyr_core::problem::Code;
+use wasmtime_wasi_http::p2::WasiHttpView as _;
+use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+
+use super::lifecycle::begin;
+use super::{Outcome, Task};
+use crate::admission::Ticket;
+use crate::artifact::Loaded;
+use crate::clock;
+use crate::guest::{self, Guarded, Input, Output, Pipe, PipeEnd, Wiring};
+use crate::rt;
+use crate::shard::Shard;
+
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BodyError(pub String);
+
+impl From<BodyError> for wasmtime_wasi_http::Error {
+    fn from(_: BodyError) -> Self {
+        Self::ConnectionTerminated
+    }
+}
+
+/// The body of a guest's response. Dropped before its end, it ends the task: its client has gone.
+pub struct ResponseBody {
+    body: HyperOutgoingBody,
+    task: Rc<Task>,
+    at_end: bool,
+}
+
+type GuestResponse = Result<Response<HyperOutgoingBody>, ErrorCode>;
+
+/// Takes the task through its life up to its response. `None` when there is none: the task has
+/// ended and says why.
+pub(crate) async fn run<B>(
+    shard: &Rc<Shard>,
+    task: &Rc<Task>,
+    loaded: Rc<Loaded>,
+    request: Request<B>,
+    ticket: Ticket,
+) -> Option<Response<ResponseBody>>
+where
+    B: Body<Data = Bytes, Error = BodyError> + Send + 'static,
+{
+    let running = begin(shard, task, ticket).await?;
+    let control = Arc::clone(&task.control);
+    let wiring = Wiring {
+        arguments: &[],
+        environment: &[],
+        input: Input { pipe: no_input(), control: Arc::clone(&control) },
+        output: Output::Log(Arc::clone(&task.log)),
+        log: Arc::clone(&task.log),
+    };
+    let mut store = guest::store(&shard.engine, wiring, &task.limits, &control);
+    let (sender, mut receiver) = oneshot::channel();
+    let mut view = store.data_mut().http();
+    let resources = view
+        .new_incoming_request(Scheme::Http, request)
+        .and_then(|request| Ok((request, view.new_response_outparam(sender)?)));
+    let (request, outparam) = match resources {
+        Ok(resources) => resources,
+        Err(error) => {
+            running.finish(Outcome::failed(Code::RequestInvalid, format!("{error:#}")));
+            return None;
+        }
+    };
+    let running = Rc::new(running);
+    let guest = {
+        let running = Rc::clone(&running);
+        async move {
+            let started_ns = clock::monotonic_ns();
+            let proxy = loaded.http()?.instantiate_async(&mut store).await?;
+            running.instantiated(started_ns);
+            let started_ns = clock::monotonic_ns();
+            let handler = proxy.wasi_http_incoming_handler();
+            let result = handler.call_handle(&mut store, request, outparam).await;
+            running.executed(started_ns);
+            result
+        }
+    };
+    let mut guest = Guarded::new(guest, control);
+    let first = poll_fn(|context| match Pin::new(&mut guest).poll(context) {
+        Poll::Ready(ended) => Poll::Ready(First::Ended(ended)),
+        Poll::Pending => Pin::new(&mut receiver).poll(context).map(|response| First::Response(response.ok())),
+    })
+    .await;
+    let response = match first {
+        First::Ended(ended) => {
+            let response = receiver.try_recv().ok();
+            running.finish_guest(ended, |()| judge(response.as_ref()));
+            response
+        }
+        First::Response(Some(response)) => {
+            let outcome = judge(Some(&response));
+            rt::spawn(async move {
+                let ended = guest.await;
+                running.finish_guest(ended, |()| outcome);
+            });
+            Some(response)
+        }
+        First::Response(None) => {
+            let ended = guest.await;
+            running.finish_guest(ended, |()| judge(None));
+            None
+        }
+    };
+    if task.error().is_some() {
+        return None;
+    }
+    let body = |body| ResponseBody { body, task: Rc::clone(task), at_end: false };
+    response?.ok().map(|response| response.map(body))
+}
+
+enum First<T> {
+    Ended(T),
+    /// `None` when the guest gave the means to respond away without using it.
+    Response(Option<GuestResponse>),
+}
+
+/// The outcome of a guest that ran to its end.
+fn judge(response: Option<&GuestResponse>) -> Outcome {
+    match response {
+        Some(Ok(_)) => Outcome::succeeded(None),
+        Some(Err(code)) => Outcome::failed(
+            Code::GuestNoResponse,
+            format!("the guest answered with the error {code} instead of a response"),
+        ),
+        None => Outcome::failed(
+            Code::GuestNoResponse,
+            "the guest ended without a response; it must call 'response-outparam.set'",
+        ),
+    }
+}
+
+/// An HTTP guest's standard input is empty.
+fn no_input() -> Arc<Pipe> {
+    let pipe = Pipe::new(0);
+    pipe.end(PipeEnd::Complete);
+    pipe
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        self.at_end = frame.is_none();
+        Poll::Ready(frame.map(|result| result.map_err(|error| BodyError(error.to_string()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        if !self.at_end && !self.body.is_end_stream() {
+            self.task.abandon();
+        }
+    }
+}

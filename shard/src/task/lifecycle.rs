@@ -1,0 +1,137 @@
+//! The steps every task takes, whatever its kind: its turn, running, one end.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use futures_lite::future::or;
+
+use super::{Outcome, Task};
+use crate::admission::{Ticket, Turn};
+use crate::clock;
+use crate::guest::{Ended, Stop};
+use crate::shard::Shard;
+use crate::ticker;
+
+/// A task that runs. It ends by [`Running::finish`]; dropped before, it ends as abandoned, so that
+/// no way out leaves a task without its terminal status.
+pub(crate) struct Running {
+    shard: Rc<Shard>,
+    task: Rc<Task>,
+    finished: Cell<bool>,
+    _turn: Turn,
+    _ticking: ticker::Running,
+}
+
+/// A task that waits for its turn. Dropped, it ends as abandoned.
+struct Queued {
+    shard: Rc<Shard>,
+    task: Rc<Task>,
+    left: Cell<bool>,
+}
+
+/// Waits for the task's turn. `None` when it was stopped before, and has ended.
+pub(crate) async fn begin(shard: &Rc<Shard>, task: &Rc<Task>, ticket: Ticket) -> Option<Running> {
+    let queued = Queued { shard: Rc::clone(shard), task: Rc::clone(task), left: Cell::new(false) };
+    let turn = or(
+        async { Err(task.control.until_stopped().await) },
+        async { Ok(ticket.turn().await) },
+    )
+    .await;
+    queued.left.set(true);
+    match turn {
+        Ok(turn) => {
+            task.set_running();
+            shard.steps.queued(task);
+            shard.watch.add(task);
+            Some(Running {
+                shard: Rc::clone(shard),
+                task: Rc::clone(task),
+                finished: Cell::new(false),
+                _turn: turn,
+                _ticking: shard.ticker.running(),
+            })
+        }
+        Err(stop) => {
+            end(shard, task, Outcome::stopped(stop, &task.limits));
+            None
+        }
+    }
+}
+
+impl Running {
+    pub(crate) fn shard(&self) -> &Rc<Shard> {
+        &self.shard
+    }
+
+    pub(crate) fn task(&self) -> &Rc<Task> {
+        &self.task
+    }
+
+    pub(crate) fn instantiated(&self, started_ns: u64) {
+        let took_ns = clock::monotonic_ns() - started_ns;
+        self.task.set_instantiated(took_ns);
+        self.shard.steps.instantiated(&self.task, started_ns, took_ns);
+    }
+
+    pub(crate) fn executed(&self, started_ns: u64) {
+        let took_ns = clock::monotonic_ns() - started_ns;
+        self.task.set_executed(took_ns);
+        self.shard.steps.executed(&self.task, started_ns, took_ns);
+    }
+
+    /// Ends the task as its guest's future ended.
+    pub(crate) fn finish(&self, outcome: Outcome) {
+        self.finished.set(true);
+        self.shard.watch.remove(self.task.id);
+        end(&self.shard, &self.task, outcome);
+    }
+
+    /// Ends the task as its guest's call ended; `outcome` judges what the guest returned.
+    pub(crate) fn finish_guest<T>(
+        &self,
+        ended: Ended<wasmtime::Result<T>>,
+        outcome: impl FnOnce(T) -> Outcome,
+    ) {
+        let task = Rc::clone(&self.task);
+        let stopped = |stop| Outcome::stopped(stop, &task.limits);
+        self.finish(match ended {
+            Ended::Completed(Ok(value)) => outcome(value),
+            // A guest that was stopped while it computed or wrote ends by a trap of our making.
+            Ended::Completed(Err(error)) => match task.control.stopped() {
+                Some(stop) => stopped(stop),
+                None => Outcome::from_error(&error, &task.control, &task.limits),
+            },
+            Ended::Stopped => stopped(task.control.stopped().unwrap_or(Stop::Cancelled)),
+            Ended::Panicked(message) => Outcome::panicked(&message),
+        });
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.finished.get() {
+            self.shard.watch.remove(self.task.id);
+            end(&self.shard, &self.task, abandoned(&self.task));
+        }
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        if !self.left.get() {
+            end(&self.shard, &self.task, abandoned(&self.task));
+        }
+    }
+}
+
+fn abandoned(task: &Task) -> Outcome {
+    Outcome::stopped(task.control.stopped().unwrap_or(Stop::ClientGone), &task.limits)
+}
+
+fn end(shard: &Shard, task: &Task, outcome: Outcome) {
+    if task.finish(outcome) {
+        shard.table.ended(task);
+        shard.metrics.task_ended(&task.describe());
+        shard.steps.completed(task);
+    }
+}
