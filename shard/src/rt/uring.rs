@@ -1,0 +1,226 @@
+//! The io_uring backend: glommio.
+
+use super::blocking::{Affinity, Companion, pin};
+use super::context::{self, Context};
+use super::decide::{BUSY_SLICE, ExecutorKind, RtError, explain};
+use super::{ExecutorConfig, task, timer};
+use futures_lite::FutureExt as _;
+use glommio::io::{PollState, PollableFd};
+use glommio::timer::Timer;
+use glommio::{GlommioError, Latency, LocalExecutor, LocalExecutorBuilder, Placement, Shares};
+use std::any::Any;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// A time in the future so near that it has come when the executor has looked at its I/O.
+const ONE_TURN: Duration = Duration::from_micros(1);
+
+/// After so many polls of a pending wait it is registered anew: each poll leaves an entry in it.
+const POLLS_MAX: u32 = 32;
+
+/// Why an executor's future did not end by itself.
+type Panic = Box<dyn Any + Send>;
+
+fn executor(name: &str) -> Result<LocalExecutor, RtError> {
+    LocalExecutorBuilder::new(Placement::Unbound)
+        .name(name)
+        .io_memory(0)
+        .preempt_timer(BUSY_SLICE)
+        .make()
+        .map_err(|cause| match cause {
+            GlommioError::IoError(cause) => explain(cause),
+            other => RtError::IoUring(other.to_string()),
+        })
+}
+
+/// Starts an executor and waits for a timer on it, to see whether io_uring works here.
+pub(super) fn trial() -> Result<(), RtError> {
+    executor("probe")?.run(async {
+        Timer::new(ONE_TURN).await;
+    });
+    Ok(())
+}
+
+pub(super) fn run<T, F: Future<Output = T>>(
+    config: &ExecutorConfig,
+    affinity: &Affinity,
+    make: impl FnOnce() -> F,
+) -> Result<Result<T, Panic>, RtError> {
+    // Made before pinning, so that glommio's helper thread is not pinned with this one.
+    let executor = executor(&config.name)?;
+    let companion = Companion::start(&config.name, affinity)?;
+    pin(config.cpu)?;
+    let _tokio = companion.handle().enter();
+    let (context, _entered) = context::enter(ExecutorKind::IoUring);
+    let output = executor.run(async {
+        // "Latency matters" makes a wake from another thread interrupt tasks that keep running.
+        let latency = Latency::Matters(BUSY_SLICE);
+        let queue = glommio::executor().create_task_queue(Shares::default(), latency, "vyr");
+        context.queue.set(Some(queue));
+        task::spawn_unguarded(&context, timer::drive(Rc::clone(&context)));
+        let output = AssertUnwindSafe(async { make().await })
+            .catch_unwind()
+            .await;
+        task::close(&context, async || {
+            glommio::executor().yield_task_queue_now().await;
+            Timer::new(ONE_TURN).await;
+        })
+        .await;
+        output
+    });
+    Ok(output)
+}
+
+pub(super) fn spawn(context: &Rc<Context>, task: impl Future<Output = ()> + 'static) {
+    let queue = context
+        .queue
+        .get()
+        .expect("the queue is made before the first task");
+    glommio::spawn_local_into(task, queue)
+        .expect("the queue lives as long as the executor")
+        .detach();
+}
+
+/// The timer of the driver task; polled by that task only.
+#[derive(Default)]
+pub(super) struct Alarm {
+    timer: Option<(Instant, Timer)>,
+}
+
+impl Alarm {
+    pub(super) fn poll_until(&mut self, deadline: Instant, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let now = Instant::now();
+        if deadline <= now {
+            self.timer = None;
+            return Poll::Ready(());
+        }
+        // A pending glommio timer is polled once only: every poll adds an entry.
+        if !matches!(&self.timer, Some((armed, _)) if *armed == deadline) {
+            let mut timer = Timer::new(deadline - now);
+            if Pin::new(&mut timer).poll(cx).is_ready() {
+                self.timer = None;
+                return Poll::Ready(());
+            }
+            self.timer = Some((deadline, timer));
+        }
+        Poll::Pending
+    }
+}
+
+/// One look at the rings: a timer that is due at once fires after it.
+#[derive(Default)]
+pub(super) struct Turn {
+    timer: Option<(Instant, Timer)>,
+}
+
+impl Turn {
+    pub(super) fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        if let Some((due, _)) = &self.timer {
+            return if Instant::now() < *due {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            };
+        }
+        let mut wait = ONE_TURN;
+        loop {
+            let mut timer = Timer::new(wait);
+            let due = Instant::now() + wait;
+            if Pin::new(&mut timer).poll(cx).is_pending() {
+                self.timer = Some((due, timer));
+                return Poll::Pending;
+            }
+            // The thread was interrupted and the time is over already: nothing was looked at.
+            wait *= 2;
+        }
+    }
+}
+
+/// A descriptor whose readiness the ring reports.
+pub(super) struct Watched {
+    fd: PollableFd<OwnedFd>,
+    read: Wait,
+    write: Wait,
+}
+
+#[derive(Default)]
+struct Wait {
+    state: PollState,
+    waker: Option<Waker>,
+    polls: u32,
+}
+
+impl Watched {
+    pub(super) fn new(fd: OwnedFd) -> io::Result<Self> {
+        let fd = PollableFd::new(fd).map_err(io_error)?;
+        Ok(Self {
+            fd,
+            read: Wait::default(),
+            write: Wait::default(),
+        })
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.get_ref().as_fd()
+    }
+
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        self.fd.readable().await.map_err(io_error)
+    }
+
+    pub(super) fn poll_readable(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        self.read
+            .poll(cx, |cx, state| self.fd.poll_readable(cx, state))
+    }
+
+    pub(super) fn poll_writable(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        self.write
+            .poll(cx, |cx, state| self.fd.poll_writable(cx, state))
+    }
+}
+
+impl Wait {
+    fn poll(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+        poll: impl FnOnce(&mut TaskContext<'_>, &mut PollState) -> Poll<glommio::Result<(), ()>>,
+    ) -> Poll<io::Result<()>> {
+        if self.polls >= POLLS_MAX {
+            *self = Self::default();
+        }
+        let known = self
+            .waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()));
+        let ready = if known {
+            // This task is woken by the entry it made before; the new one need not wake anyone.
+            poll(&mut TaskContext::from_waker(Waker::noop()), &mut self.state)
+        } else {
+            self.waker = Some(cx.waker().clone());
+            poll(cx, &mut self.state)
+        };
+        match ready {
+            Poll::Pending => {
+                self.polls += 1;
+                Poll::Pending
+            }
+            Poll::Ready(result) => {
+                self.polls = 0;
+                self.waker = None;
+                Poll::Ready(result.map_err(io_error))
+            }
+        }
+    }
+}
+
+fn io_error(cause: GlommioError<()>) -> io::Error {
+    match cause {
+        GlommioError::IoError(cause) => cause,
+        other => io::Error::other(other.to_string()),
+    }
+}
