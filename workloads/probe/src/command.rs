@@ -1,10 +1,10 @@
 //! The command: its first argument says what to do.
 
 use crate::bindings::wasi::cli0_2_0::environment::get_arguments;
-use crate::bindings::wasi::cli0_2_12::exit::exit_with_code;
 use crate::bindings::wasi::cli0_2_0::stderr::get_stderr;
 use crate::bindings::wasi::cli0_2_0::stdin::get_stdin;
 use crate::bindings::wasi::cli0_2_0::stdout::get_stdout;
+use crate::bindings::wasi::cli0_2_12::exit::exit_with_code;
 use crate::bindings::wasi::io::streams::StreamError;
 use crate::{limits, output, streams};
 
@@ -48,7 +48,12 @@ fn dispatch(word: &str, rest: &[String]) -> Result<(), Failure> {
         "echo" => pass_through(|_| ()),
         "upper" => pass_through(<[u8]>::make_ascii_uppercase),
         "count-lines" => count_lines(),
-        "args" => print(&rest.iter().map(|argument| format!("{argument}\n")).collect::<String>()),
+        "args" => print(
+            &rest
+                .iter()
+                .map(|argument| format!("{argument}\n"))
+                .collect::<String>(),
+        ),
         "env" => print(&output::environment()),
         "exit" => {
             exit_with_code(number(rest)?);
@@ -127,5 +132,7 @@ fn print_error(text: &str) -> Result<(), Failure> {
 }
 
 fn number<T: std::str::FromStr>(rest: &[String]) -> Result<T, Failure> {
-    rest.first().and_then(|text| text.parse().ok()).ok_or(Failure::Usage)
+    rest.first()
+        .and_then(|text| text.parse().ok())
+        .ok_or(Failure::Usage)
 }

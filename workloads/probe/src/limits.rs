@@ -68,13 +68,18 @@ pub(crate) fn grow(wanted_bytes: u64) -> u64 {
     let mut got_bytes = 0;
     while got_bytes < wanted_bytes {
         let length_bytes = BLOCK_BYTES.min(wanted_bytes - got_bytes);
-        let Ok(length) = usize::try_from(length_bytes) else { break };
+        let Ok(length) = usize::try_from(length_bytes) else {
+            break;
+        };
         let mut block = Vec::new();
         if blocks.try_reserve(1).is_err() || block.try_reserve_exact(length).is_err() {
             break;
         }
         block.resize(length, 0);
-        block.iter_mut().step_by(PAGE_BYTES).for_each(|byte| *byte = 1);
+        block
+            .iter_mut()
+            .step_by(PAGE_BYTES)
+            .for_each(|byte| *byte = 1);
         blocks.push(black_box(block));
         got_bytes += length_bytes;
     }
