@@ -3,7 +3,8 @@
 use super::decide::RtError;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::panic::resume_unwind;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
@@ -81,19 +82,55 @@ pub(super) fn tokio_builder(name: &str, affinity: &Affinity) -> Builder {
     builder
 }
 
+/// A task that the companion wakes at intervals.
+#[derive(Clone, Default)]
+pub(super) struct Bell(Arc<Mutex<Option<Waker>>>);
+
+impl Bell {
+    pub(super) fn attach(&self, waker: &Waker) {
+        let mut attached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if attached.is_none() {
+            *attached = Some(waker.clone());
+        }
+    }
+
+    pub(super) fn detach(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    pub(super) fn ring(&self) {
+        let attached = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some(waker) = attached {
+            waker.wake();
+        }
+    }
+}
+
 /// A tokio runtime on a thread of its own, for an executor that is not tokio's.
 ///
 /// Code such as wasmtime-wasi takes timers, sockets and blocking threads from the tokio handle of
-/// its thread. The companion sleeps in epoll until one of those is due; it does no request's work.
+/// its thread. The companion sleeps in epoll until one of those is due or the bell is to be rung; it
+/// does no request's work.
 pub(super) struct Companion {
     handle: Handle,
+    bell: Bell,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Companion {
-    pub(super) fn start(name: &str, affinity: &Affinity) -> Result<Self, RtError> {
-        let (stop, stopped) = oneshot::channel::<()>();
+    pub(super) fn start(
+        name: &str,
+        affinity: &Affinity,
+        bell_interval: Duration,
+    ) -> Result<Self, RtError> {
+        let bell = Bell::default();
+        let ringing = bell.clone();
+        let (stop, mut stopped) = oneshot::channel::<()>();
         let (send_handle, receive_handle) = mpsc::sync_channel(1);
         let mut builder = tokio_builder(name, affinity);
         let affinity = affinity.clone();
@@ -109,15 +146,27 @@ impl Companion {
                     }
                 };
                 let _ = send_handle.send(Ok(runtime.handle().clone()));
-                let _ = runtime.block_on(stopped);
+                runtime.block_on(async {
+                    while tokio::time::timeout(bell_interval, &mut stopped)
+                        .await
+                        .is_err()
+                    {
+                        ringing.ring();
+                    }
+                });
                 runtime.shutdown_timeout(SHUTDOWN_TIME_MAX);
             })?;
         let handle = receive_handle.recv().map_err(std::io::Error::other)??;
         Ok(Self {
             handle,
+            bell,
             stop: Some(stop),
             thread: Some(thread),
         })
+    }
+
+    pub(super) fn bell(&self) -> &Bell {
+        &self.bell
     }
 
     pub(super) fn handle(&self) -> &Handle {

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::fs::read_to_string;
 use std::str::FromStr;
-use std::time::Duration;
 
 /// Locked memory that glommio insists on per process, whatever the kernel then charges for.
 pub(super) const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
@@ -207,9 +206,3 @@ pub(super) fn explain(cause: std::io::Error) -> RtError {
         _ => RtError::IoUring(cause.to_string()),
     }
 }
-
-/// How long a busy executor runs tasks before it looks at the kernel again.
-///
-/// It bounds how long input, timers and messages wait behind tasks that yield without
-/// [`yield_to_io`](super::yield_to_io).
-pub(super) const BUSY_SLICE: Duration = Duration::from_millis(5);

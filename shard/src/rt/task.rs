@@ -28,6 +28,7 @@ const CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
 pub(super) struct TaskTable {
     closing: Cell<bool>,
     live_count: Cell<usize>,
+    polls: Cell<u64>,
     slots: RefCell<Slots>,
 }
 
@@ -40,6 +41,11 @@ struct Slots {
 impl TaskTable {
     pub(super) fn is_closing(&self) -> bool {
         self.closing.get()
+    }
+
+    /// How often tasks were polled so far.
+    pub(super) fn polls(&self) -> u64 {
+        self.polls.get()
     }
 
     fn insert(&self, waker: Waker) -> usize {
@@ -137,6 +143,10 @@ async fn guarded(live: Live, future: impl Future<Output = ()> + 'static) {
             if live.context.tasks.is_closing() {
                 return Poll::Ready(());
             }
+            live.context
+                .tasks
+                .polls
+                .set(live.context.tasks.polls.get() + 1);
             live.register(cx.waker());
             future.as_mut().poll(cx)
         })

@@ -110,6 +110,7 @@ pub(super) async fn drive(context: Rc<Context>) {
     let timers = &context.timers;
     let mut turn: Option<Turn> = None;
     let mut alarm = Alarm::new(context.kind);
+    let mut beat = Beat::default();
     poll_fn(|cx| {
         if context.tasks.is_closing() {
             timers.driver.borrow_mut().take();
@@ -127,10 +128,16 @@ pub(super) async fn drive(context: Rc<Context>) {
             turn = None;
             timers.end_turn();
         }
-        while let Some(next) = timers.fire() {
+        loop {
+            let now = Instant::now();
+            let next = match (timers.fire(), beat.next(&context, now)) {
+                (Some(sleeper), Some(beat)) => sleeper.min(beat),
+                (Some(next), None) | (None, Some(next)) => next,
+                (None, None) => break,
+            };
             timers.alarm.set(Some(next));
             if alarm
-                .poll_until(next.min(Instant::now() + DRIVER_SLEEP_MAX), cx)
+                .poll_until(next.min(now + DRIVER_SLEEP_MAX), cx)
                 .is_pending()
             {
                 return Poll::Pending;
@@ -140,6 +147,27 @@ pub(super) async fn drive(context: Rc<Context>) {
         Poll::Pending
     })
     .await;
+}
+
+/// A timer that runs beside the sleepers' on io_uring while tasks run; [`uring`] tells why.
+#[derive(Default)]
+struct Beat {
+    due: Option<Instant>,
+    polls_seen: u64,
+}
+
+impl Beat {
+    fn next(&mut self, context: &Context, now: Instant) -> Option<Instant> {
+        if context.kind == ExecutorKind::Epoll {
+            return None;
+        }
+        if self.due.is_none_or(|due| due <= now) {
+            let polls = context.tasks.polls();
+            self.due = (polls != self.polls_seen).then_some(now + uring::BEAT);
+            self.polls_seen = polls;
+        }
+        self.due
+    }
 }
 
 /// The backend's timer.

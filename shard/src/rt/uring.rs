@@ -1,14 +1,15 @@
 //! The io_uring backend: glommio.
 
-use super::blocking::{Affinity, Companion, pin};
+use super::blocking::{Affinity, Bell, Companion, pin};
 use super::context::{self, Context};
-use super::decide::{BUSY_SLICE, ExecutorKind, RtError, explain};
+use super::decide::{ExecutorKind, RtError, explain};
 use super::{ExecutorConfig, task, timer};
 use futures_lite::FutureExt as _;
 use glommio::io::{PollState, PollableFd};
 use glommio::timer::Timer;
 use glommio::{GlommioError, Latency, LocalExecutor, LocalExecutorBuilder, Placement, Shares};
 use std::any::Any;
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
@@ -16,6 +17,18 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{Duration, Instant};
+
+/// How long tasks that yield among themselves run before the executor looks at the kernel again.
+///
+/// A task that computes yields through [`yield_to_io`](super::yield_to_io), so this is the rare case.
+/// A shorter time costs throughput and makes the lost wake-up below more likely.
+const BUSY_SLICE: Duration = Duration::from_millis(10);
+
+/// The beat of the timer driver while tasks run.
+pub(super) const BEAT: Duration = Duration::from_millis(4);
+
+/// How often the companion wakes the executor from outside.
+const BELL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A time in the future so near that it has come when the executor has looked at its I/O.
 const ONE_TURN: Duration = Duration::from_micros(1);
@@ -53,20 +66,24 @@ pub(super) fn run<T, F: Future<Output = T>>(
 ) -> Result<Result<T, Panic>, RtError> {
     // Made before pinning, so that glommio's helper thread is not pinned with this one.
     let executor = executor(&config.name)?;
-    let companion = Companion::start(&config.name, affinity)?;
+    let companion = Companion::start(&config.name, affinity, BELL_INTERVAL)?;
     pin(config.cpu)?;
     let _tokio = companion.handle().enter();
     let (context, _entered) = context::enter(ExecutorKind::IoUring);
     let output = executor.run(async {
-        // "Latency matters" makes a wake from another thread interrupt tasks that keep running.
-        let latency = Latency::Matters(BUSY_SLICE);
+        // Not `Latency::Matters`: its wakes from other threads raise the preemption flag of a busy
+        // executor, which is what loses wake-ups.
+        let latency = Latency::NotImportant;
         let queue = glommio::executor().create_task_queue(Shares::default(), latency, "vyr");
         context.queue.set(Some(queue));
         task::spawn_unguarded(&context, timer::drive(Rc::clone(&context)));
+        let bell = companion.bell();
+        task::spawn_unguarded(&context, listen(Rc::clone(&context), bell.clone()));
         let output = AssertUnwindSafe(async { make().await })
             .catch_unwind()
             .await;
         task::close(&context, async || {
+            bell.ring();
             glommio::executor().yield_task_queue_now().await;
             Timer::new(ONE_TURN).await;
         })
@@ -74,6 +91,20 @@ pub(super) fn run<T, F: Future<Output = T>>(
         output
     });
     Ok(output)
+}
+
+/// Is woken by the bell and passes it on to the timer driver, which may have to begin its beat.
+async fn listen(context: Rc<Context>, bell: Bell) {
+    poll_fn(|cx| {
+        if context.tasks.is_closing() {
+            bell.detach();
+            return Poll::Ready(());
+        }
+        bell.attach(cx.waker());
+        context.timers.wake_driver();
+        Poll::Pending
+    })
+    .await;
 }
 
 pub(super) fn spawn(context: &Rc<Context>, task: impl Future<Output = ()> + 'static) {
