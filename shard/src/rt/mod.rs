@@ -1,8 +1,8 @@
 //! The executor boundary: the only place that names glommio or tokio's runtime.
 //!
 //! One thread runs one executor ([`run`]); everything else here acts on the executor of the
-//! calling thread. Two backends exist, chosen at run time by [`decide`]: io_uring through glommio
-//! ([`uring`]) and epoll through a tokio current-thread runtime ([`epoll`]).
+//! calling thread. Two backends exist, chosen at run time by [`decide()`]: io_uring through glommio
+//! (`uring`) and epoll through a tokio current-thread runtime (`epoll`).
 //!
 //! The backends supply four things only: run a future, spawn a task, say when a descriptor is
 //! readable or writable, and wake at a time. Sockets, timers, yields and mailboxes are built on those
@@ -44,7 +44,7 @@ use std::panic::resume_unwind;
 /// How one executor is set up.
 #[derive(Clone, Debug)]
 pub struct ExecutorConfig {
-    /// Which backend drives it, as found by [`decide`].
+    /// Which backend drives it, as found by [`decide()`].
     pub kind: ExecutorKind,
     /// The processor to pin the calling thread to while the executor runs.
     pub cpu: Option<usize>,
