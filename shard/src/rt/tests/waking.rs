@@ -4,6 +4,10 @@ use super::super::*;
 use super::*;
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
+
+/// Held by the test that measures delays and by the one that fills a processor.
+static PROCESSOR: Mutex<()> = Mutex::new(());
 
 /// How the tasks that keep the executor busy yield.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +61,7 @@ async fn delays(busy: Busy) -> Vec<Duration> {
 
 #[test]
 fn a_message_is_not_kept_waiting() {
+    let _alone = PROCESSOR.lock().unwrap_or_else(PoisonError::into_inner);
     on_both(async |kind| {
         for (busy, bound) in [
             (Busy::No, Duration::from_millis(5)),
@@ -178,6 +183,7 @@ fn tokio_is_there_for_guests() {
 /// wrong moment; the beat of the timer driver must get it going again.
 #[test]
 fn a_crowded_processor_stops_nobody_for_good() {
+    let _alone = PROCESSOR.lock().unwrap_or_else(PoisonError::into_inner);
     alone("waking::a_crowded_processor_stops_nobody_for_good", || {
         let watchdog = Duration::from_secs(60);
         std::thread::spawn(move || {
