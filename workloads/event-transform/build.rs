@@ -26,6 +26,9 @@ const ZONES: [(&str, i32, bool); 9] = [
 /// Zones that are links to others in the IANA database.
 const ZONE_LINKS: [(&str, &str); 1] = [("America/St_Thomas", "America/Puerto_Rico")];
 
+/// As in `src/line.rs`, where the texts are copied block by block.
+const BLOCK_BYTES: usize = 32;
+
 type Row = HashMap<String, String>;
 
 fn main() {
@@ -33,6 +36,7 @@ fn main() {
         PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../data");
     let mut code = String::new();
     zones(&mut code);
+    courses(&mut code);
     airlines(&mut code, &read(&data.join("airlines.csv")));
     let mut rows = read(&data.join("airports.csv"));
     rows.extend(read(&data.join("airports-supplement.csv")));
@@ -53,6 +57,24 @@ fn zones(code: &mut String) {
     emit(code, "ZONES", "Zone", &rules);
 }
 
+/// What is said of a flight's course: the constant's name, the status, the class of delay.
+const COURSES: [(&str, &str, &str); 7] = [
+    ("CANCELLED", "cancelled", "cancelled"),
+    ("DIVERTED", "diverted", "diverted"),
+    ("EARLY", "completed", "early"),
+    ("ON_TIME", "completed", "on_time"),
+    ("MINOR", "completed", "minor"),
+    ("MODERATE", "completed", "moderate"),
+    ("SEVERE", "completed", "severe"),
+];
+
+fn courses(code: &mut String) {
+    for (name, status, class) in COURSES {
+        let json = format!(",\"status\":{},\"delay_class\":{}", text(status), text(class));
+        writeln!(code, "pub(crate) static {name}: Padded = {};", padded(&json)).expect("a string");
+    }
+}
+
 fn airlines(code: &mut String, rows: &[Row]) {
     let mut airlines = vec!["None".to_owned(); hash::AIRLINE_SLOTS];
     for row in rows {
@@ -63,9 +85,9 @@ fn airlines(code: &mut String, rows: &[Row]) {
             text(carrier),
             text(&row["name"])
         );
-        airlines[slot] = format!("Some({json:?})");
+        airlines[slot] = format!("Some({})", padded(&json));
     }
-    emit(code, "AIRLINES", "Option<&str>", &airlines);
+    emit(code, "AIRLINES", "Option<Padded>", &airlines);
 }
 
 fn airports(code: &mut String, rows: &[Row]) {
@@ -99,9 +121,10 @@ fn airports(code: &mut String, rows: &[Row]) {
             text(name)
         );
         airports.push(format!(
-            "Airport {{ latitude: {}, longitude: {}, zone: {zone}, json: {json:?} }}",
+            "Airport {{ latitude: {}, longitude: {}, zone: {zone}, json: {} }}",
             float(&row["lat"]),
             float(&row["lon"]),
+            padded(&json),
         ));
     }
     emit(code, "AIRPORT_KEYS", "u32", &keys);
@@ -129,7 +152,7 @@ fn aircraft(code: &mut String, rows: &[Row]) {
             text(&row["engine"]),
             number(&row["seats"]),
         );
-        let kind = format!("{json:?}");
+        let kind = padded(&json);
         let index = kinds
             .iter()
             .position(|known| *known == kind)
@@ -142,7 +165,7 @@ fn aircraft(code: &mut String, rows: &[Row]) {
     }
     emit(code, "AIRCRAFT_KEYS", "u64", &keys);
     emit(code, "AIRCRAFT_INDEXES", "u16", &slots);
-    emit(code, "AIRCRAFT", "&str", &kinds);
+    emit(code, "AIRCRAFT", "Padded", &kinds);
 }
 
 fn emit<T: std::fmt::Display>(code: &mut String, name: &str, kind: &str, values: &[T]) {
@@ -156,6 +179,19 @@ fn emit<T: std::fmt::Display>(code: &mut String, name: &str, kind: &str, values:
         writeln!(code, "    {value},").expect("a string");
     }
     code.push_str("];\n");
+}
+
+/// A text cut into blocks, the last one filled up with spaces.
+fn padded(text: &str) -> String {
+    let blocks: Vec<String> = text
+        .as_bytes()
+        .chunks(BLOCK_BYTES)
+        .map(|block| {
+            let block = std::str::from_utf8(block).expect("the tables are ASCII");
+            format!("*b{:?}", format!("{block:BLOCK_BYTES$}"))
+        })
+        .collect();
+    format!("Padded {{ blocks: &[{}], length: {} }}", blocks.join(", "), text.len())
 }
 
 /// Reads a CSV file without quoting, which these files do not use.

@@ -1,10 +1,11 @@
 //! The bodies of HTTP requests: one event, one CloudEvent, or a batch of CloudEvents. (A body of
-//! lines is a stream, see [`Transformer`].)
+//! lines is a stream, see [`Transformer`](crate::Transformer).)
 
 use crate::json::{NotJson, Room, Scanner, Value};
+use crate::line::Output;
 use crate::reject::Reason;
 use crate::render;
-use crate::stream::Transformer;
+use crate::transform::Transform;
 
 /// What to answer: always a body in the form of the request.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,8 +48,9 @@ pub fn batch(body: &[u8]) -> Answer {
     if std::str::from_utf8(body).is_err() {
         return Answer::Malformed(NOT_JSON);
     }
-    let mut transformer = Transformer::new();
+    let mut transform = Transform::new();
     let mut out = vec![b'['];
+    let mut element_out = Output::for_one_event();
     let mut scanner = Scanner::new(body);
     scanner.skip_space();
     if scanner.peek() != Some(b'[') {
@@ -62,9 +64,14 @@ pub fn batch(body: &[u8]) -> Answer {
         }
         match data(element) {
             // Either way an element is answered by an element.
-            Some(event) => drop(transformer.one(event, &mut out)),
-            None => transformer.refuse(Reason::NotCloudevent, element, &mut out),
+            Some(event) => drop(transform.one(event, &mut element_out)),
+            None => {
+                let length = element.len() as u64;
+                transform.refuse(Reason::NotCloudevent, element, length, &mut element_out);
+            },
         }
+        out.extend_from_slice(element_out.as_bytes());
+        element_out.clear();
         Ok(())
     });
     match read.and_then(|()| scanner.end()) {
@@ -88,19 +95,20 @@ pub const DESCRIPTION: &str = concat!(
 
 /// A problem of RFC 9457 for a request that cannot be answered otherwise.
 pub fn problem(status: u16, title: &str, detail: &str) -> Vec<u8> {
-    let mut out = format!("{{\"type\":\"about:blank\",\"status\":{status},\"title\":").into_bytes();
+    let mut out = Output::for_one_event();
+    out.put_slice(format!("{{\"type\":\"about:blank\",\"status\":{status},\"title\":").as_bytes());
     render::string(title, &mut out);
-    out.extend_from_slice(b",\"detail\":");
+    out.put(b",\"detail\":");
     render::string(detail, &mut out);
-    out.extend_from_slice(b"}\n");
-    out
+    out.put(b"}\n");
+    out.as_bytes().to_vec()
 }
 
 fn transform(event: &[u8]) -> Answer {
-    let mut out = Vec::new();
-    match Transformer::new().one(event, &mut out) {
-        Ok(()) => Answer::Transformed(out),
-        Err(_) => Answer::Rejected(out),
+    let mut out = Output::for_one_event();
+    match Transform::new().one(event, &mut out) {
+        Ok(()) => Answer::Transformed(out.as_bytes().to_vec()),
+        Err(_) => Answer::Rejected(out.as_bytes().to_vec()),
     }
 }
 

@@ -6,10 +6,12 @@
 
 use std::ops::RangeInclusive;
 
+use crate::quick;
+use crate::line::Padded;
 use crate::json::{NotJson, Room, Scanner, Text, Value};
 use crate::reject::{Reason, Rejection};
 use crate::tables;
-use crate::time::{self, DAY_MIN};
+use crate::time::{self, DAY_MIN, Stamps};
 
 /// The fields in the order of the source's columns; the number is the place in [`FIELDS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +80,10 @@ pub(crate) static FIELDS: [Specification; FIELD_COUNT] = specifications! {
     "time_hour": "a string YYYY-MM-DDTHH:00:00Z",
 };
 
-const DELAY_MIN: RangeInclusive<i32> = -240..=2880;
+pub(crate) const DELAY_MIN: RangeInclusive<i32> = -240..=2880;
+pub(crate) const AIR_TIME_MIN: RangeInclusive<i32> = 1..=DAY_MIN;
+pub(crate) const FLIGHT: RangeInclusive<i32> = 1..=9999;
+pub(crate) const DISTANCE_MI: RangeInclusive<i32> = 1..=12_000;
 
 /// A short code kept by value, since an escaped one cannot be borrowed from the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,9 +93,28 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
+    /// `None` if the code is not 1 to 8 bytes long.
+    #[inline]
+    pub(crate) fn new(code: &[u8]) -> Option<Self> {
+        if code.is_empty() || code.len() > 8 {
+            return None;
+        }
+        let mut bytes = [0; 8];
+        for (to, from) in bytes.iter_mut().zip(code) {
+            *to = *from;
+        }
+        Some(Self { bytes, length: code.len() as u8 })
+    }
+
     #[inline]
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]
+    }
+
+    /// Its bytes with the room behind them, and how many of them count.
+    #[inline]
+    pub(crate) fn room(&self) -> (&[u8; 8], usize) {
+        (&self.bytes, usize::from(self.length))
     }
 }
 
@@ -124,7 +148,7 @@ pub(crate) struct Event {
     pub(crate) month: i32,
     pub(crate) day: i32,
     /// The JSON members that name the airline.
-    pub(crate) airline: &'static str,
+    pub(crate) airline: &'static Padded,
     pub(crate) flight: i32,
     pub(crate) tail: Option<Tail>,
     /// Places in the airport table.
@@ -138,10 +162,21 @@ pub(crate) struct Event {
     pub(crate) course: Course,
 }
 
-/// Reads and checks one event, which must be all there is in `json`, and UTF-8.
-pub(crate) fn read(json: &[u8]) -> Result<Event, Rejection> {
+/// Reads and checks one event, which must be all there is in `json`.
+#[inline]
+pub(crate) fn read(json: &[u8], stamps: &mut Stamps) -> Result<Event, Rejection> {
+    match quick::read(json) {
+        Some(raw) => raw.resolve(stamps),
+        None => read_unusual(json, stamps),
+    }
+}
+
+fn read_unusual(json: &[u8], stamps: &mut Stamps) -> Result<Event, Rejection> {
+    if std::str::from_utf8(json).is_err() {
+        return Err(Reason::Utf8Invalid.into());
+    }
     let values = scan(json)?;
-    Raw::check(&values)?.resolve()
+    Raw::check(&values)?.resolve(stamps)
 }
 
 /// Finds the values of the known fields; of a repeated one the last counts, others are passed over.
@@ -208,26 +243,26 @@ fn scan_rest<'a>(
 }
 
 /// The fields after the checks of each by itself.
-struct Raw<'a> {
-    year: i32,
-    month: i32,
-    day: i32,
-    dep_time: Option<i32>,
-    sched_dep_time: i32,
-    dep_delay: Option<i32>,
-    arr_time: Option<i32>,
-    sched_arr_time: i32,
-    arr_delay: Option<i32>,
-    carrier: Text<'a>,
-    flight: i32,
-    tail: Option<Tail>,
-    origin: Text<'a>,
-    dest: Text<'a>,
-    air_time: Option<i32>,
-    distance: i32,
-    hour: i32,
-    minute: i32,
-    time_hour: [u8; 20],
+pub(crate) struct Raw<'a> {
+    pub(crate) year: i32,
+    pub(crate) month: i32,
+    pub(crate) day: i32,
+    pub(crate) dep_time: Option<i32>,
+    pub(crate) sched_dep_time: i32,
+    pub(crate) dep_delay: Option<i32>,
+    pub(crate) arr_time: Option<i32>,
+    pub(crate) sched_arr_time: i32,
+    pub(crate) arr_delay: Option<i32>,
+    pub(crate) carrier: Text<'a>,
+    pub(crate) flight: i32,
+    pub(crate) tail: Option<Tail>,
+    pub(crate) origin: Text<'a>,
+    pub(crate) dest: Text<'a>,
+    pub(crate) air_time: Option<i32>,
+    pub(crate) distance: i32,
+    pub(crate) hour: i32,
+    pub(crate) minute: i32,
+    pub(crate) time_hour: [u8; 20],
 }
 
 type Values<'a> = [Value<'a>; FIELD_COUNT];
@@ -246,12 +281,12 @@ impl<'a> Raw<'a> {
             sched_arr_time: clock(values, Field::SchedArrTime)?,
             arr_delay: optional(values, Field::ArrDelay, delay)?,
             carrier: string(values, Field::Carrier)?,
-            flight: integer(values, Field::Flight, 1..=9999)?,
+            flight: integer(values, Field::Flight, FLIGHT)?,
             tail: optional(values, Field::Tailnum, tail)?,
             origin: string(values, Field::Origin)?,
             dest: string(values, Field::Dest)?,
             air_time: optional(values, Field::AirTime, air_time)?,
-            distance: integer(values, Field::Distance, 1..=12_000)?,
+            distance: integer(values, Field::Distance, DISTANCE_MI)?,
             hour: integer(values, Field::Hour, 0..=24)?,
             minute: integer(values, Field::Minute, 0..=59)?,
             time_hour: time_hour(values, Field::TimeHour)?,
@@ -260,7 +295,7 @@ impl<'a> Raw<'a> {
 
     /// Applies the rules between fields.
     #[inline]
-    fn resolve(&self) -> Result<Event, Rejection> {
+    fn resolve(&self, stamps: &mut Stamps) -> Result<Event, Rejection> {
         if self.day > time::days_in_month(self.year, self.month) {
             return reject(Reason::DateImpossible, Field::Day);
         }
@@ -292,7 +327,7 @@ impl<'a> Raw<'a> {
         if self.hour * 60 + self.minute != self.sched_dep_time {
             return reject(Reason::TimeInconsistent, Field::Hour);
         }
-        let mut hour = time::timestamp(departure_utc_min);
+        let mut hour = stamps.of(departure_utc_min);
         time::put_two_digits(&mut hour, 14, 0);
         if hour != self.time_hour {
             return reject(Reason::TimeInconsistent, Field::TimeHour);
@@ -419,7 +454,7 @@ fn delay(values: &Values<'_>, field: Field) -> Result<i32, Rejection> {
 
 #[inline]
 fn air_time(values: &Values<'_>, field: Field) -> Result<i32, Rejection> {
-    integer(values, field, 1..=DAY_MIN)
+    integer(values, field, AIR_TIME_MIN)
 }
 
 /// Minutes since midnight from a local time written as the number HHMM; 2400 is the day's end.
@@ -447,17 +482,10 @@ fn tail(values: &Values<'_>, field: Field) -> Result<Tail, Rejection> {
     let text = string(values, field)?;
     let code = text.resolve(&mut room).unwrap_or_default();
     let sound = |byte: &u8| byte.is_ascii_digit() || byte.is_ascii_uppercase();
-    if code.is_empty() || code.len() > 8 || !code.iter().all(sound) {
-        return reject(Reason::FieldFormat, field);
+    match Tail::new(code) {
+        Some(tail) if code.iter().all(sound) => Ok(tail),
+        _ => reject(Reason::FieldFormat, field),
     }
-    let mut bytes = [0; 8];
-    for (to, from) in bytes.iter_mut().zip(code) {
-        *to = *from;
-    }
-    Ok(Tail {
-        bytes,
-        length: code.len() as u8,
-    })
 }
 
 #[inline]
@@ -465,15 +493,8 @@ fn time_hour(values: &Values<'_>, field: Field) -> Result<[u8; 20], Rejection> {
     let mut room: Room = [0; 64];
     let text = string(values, field)?;
     let code = text.resolve(&mut room).unwrap_or_default();
-    let Ok(code) = <[u8; 20]>::try_from(code) else {
-        return reject(Reason::FieldFormat, field);
-    };
-    let sound = |(&byte, &pattern): (&u8, &u8)| match pattern {
-        b'0' => byte.is_ascii_digit(),
-        _ => byte == pattern,
-    };
-    if !code.iter().zip(b"0000-00-00T00:").all(sound) || !code.ends_with(b":00:00Z") {
-        return reject(Reason::FieldFormat, field);
+    match <[u8; 20]>::try_from(code) {
+        Ok(code) if time::is_hour(&code) => Ok(code),
+        _ => reject(Reason::FieldFormat, field),
     }
-    Ok(code)
 }

@@ -33,6 +33,12 @@ pub(crate) struct Text<'a> {
 pub(crate) type Room = [u8; 64];
 
 impl<'a> Text<'a> {
+    /// A string that is known to have no escapes.
+    #[inline]
+    pub(crate) fn plain(raw: &'a [u8]) -> Self {
+        Self { raw, escaped: false }
+    }
+
     /// The string's bytes; `None` if they have escapes and do not fit. A lone surrogate becomes
     /// U+FFFD.
     #[inline]

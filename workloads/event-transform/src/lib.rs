@@ -12,13 +12,17 @@ mod distance;
 mod event;
 mod hash;
 mod json;
+mod line;
+mod quick;
 mod reject;
 mod render;
 mod stream;
 mod tables;
 mod time;
+mod transform;
 
 pub mod body;
 pub mod limits;
 
-pub use stream::{Counts, Transformer};
+pub use stream::Transformer;
+pub use transform::Counts;

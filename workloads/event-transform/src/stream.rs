@@ -2,45 +2,21 @@
 
 use memchr::memchr;
 
-use crate::distance::Routes;
-use crate::event;
-use crate::limits::{DEAD_LETTER_INPUT_BYTES_MAX, LINE_BYTES_MAX, OUTPUT_CHUNK_BYTES};
-use crate::reject::{Reason, Rejection};
-use crate::render::{self, Position};
-
-/// How many events were seen and what became of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Lines, or elements of a batch.
-    pub received: u64,
-    /// Sound ones.
-    pub transformed: u64,
-    /// Malformed ones.
-    pub dead_letters: u64,
-}
-
-impl std::fmt::Display for Counts {
-    /// The summary of a run, on one line.
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            formatter,
-            "event-transform: received {}, transformed {}, dead letters {}",
-            self.received, self.transformed, self.dead_letters
-        )
-    }
-}
+use crate::limits::{DEAD_LETTER_INPUT_BYTES_MAX, LINE_BYTES_MAX};
+use crate::line::Output;
+use crate::reject::Reason;
+use crate::transform::{Counts, Transform};
 
 /// Turns a stream of events into a stream of CloudEvents, one a line.
 ///
 /// Chunks may be cut anywhere. At most one incomplete line and one chunk of output are held.
 pub struct Transformer {
-    counts: Counts,
-    routes: Routes,
+    transform: Transform,
     /// The beginning of a line whose end has not come yet. Beyond the bound nothing is added.
     incomplete: Vec<u8>,
     /// The true length of that line so far.
     incomplete_bytes: u64,
-    out: Vec<u8>,
+    out: Output,
 }
 
 impl Default for Transformer {
@@ -53,20 +29,19 @@ impl Transformer {
     /// A transformer at the beginning of a stream.
     pub fn new() -> Self {
         Self {
-            counts: Counts::default(),
-            routes: Routes::new(),
+            transform: Transform::new(),
             incomplete: Vec::new(),
             incomplete_bytes: 0,
-            out: Vec::new(),
+            out: Output::for_a_stream(),
         }
     }
 
     /// What has been seen so far.
     pub fn counts(&self) -> Counts {
-        self.counts
+        self.transform.counts()
     }
 
-    /// Takes the next chunk and hands on output whenever enough of it has gathered.
+    /// Takes the next chunk and hands on all output that it completes, in pieces of a bounded size.
     ///
     /// # Errors
     /// Those of `write`; the stream is then of no further use.
@@ -77,6 +52,9 @@ impl Transformer {
     ) -> Result<(), E> {
         let mut rest = chunk;
         while let Some(end) = memchr(b'\n', rest) {
+            if !self.out.has_room() {
+                self.hand_on(&mut write)?;
+            }
             let line = &rest[..end];
             rest = &rest[end + 1..];
             if self.incomplete_bytes == 0 {
@@ -85,11 +63,9 @@ impl Transformer {
                 self.extend_incomplete(line);
                 self.end_incomplete();
             }
-            if self.out.len() >= OUTPUT_CHUNK_BYTES {
-                self.hand_on(&mut write)?;
-            }
         }
         self.extend_incomplete(rest);
+        // Output is not kept back for want of more: whoever reads it may be waiting.
         self.hand_on(&mut write)
     }
 
@@ -99,53 +75,28 @@ impl Transformer {
     /// Those of `write`.
     pub fn finish<E>(&mut self, mut write: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         if self.incomplete_bytes > 0 {
+            // There is room, since every push hands on what there was.
             self.end_incomplete();
         }
         self.hand_on(&mut write)
     }
 
-    /// Appends the CloudEvent, or the dead letter, of one event to `out`, without a line feed. Says
-    /// whether the event was sound.
-    pub(crate) fn one(&mut self, json: &[u8], out: &mut Vec<u8>) -> Result<(), Rejection> {
-        self.counts.received += 1;
-        match event::read(json) {
-            Ok(event) => {
-                render::event(&event, &mut self.routes, out);
-                self.counts.transformed += 1;
-                Ok(())
-            }
-            Err(rejection) => {
-                self.reject(&rejection, json, json.len() as u64, out);
-                Err(rejection)
-            }
-        }
-    }
-
-    /// Counts an element that never was an event and appends its dead letter.
-    pub(crate) fn refuse(&mut self, reason: Reason, json: &[u8], out: &mut Vec<u8>) {
-        self.counts.received += 1;
-        self.reject(&reason.into(), json, json.len() as u64, out);
-    }
-
+    #[inline]
     fn line(&mut self, line: &[u8]) {
-        let mut out = std::mem::take(&mut self.out);
+        let Self { transform, out, .. } = self;
         if line.len() > LINE_BYTES_MAX {
-            self.refuse(Reason::LineTooLong, line, &mut out);
-        } else if !is_utf8(line) {
-            self.refuse(Reason::Utf8Invalid, line, &mut out);
+            transform.refuse(Reason::LineTooLong, line, line.len() as u64, out);
         } else {
             // A dead letter is as good an answer as an event: the stream goes on.
-            let _ = self.one(line, &mut out);
+            let _ = transform.one(line, out);
         }
-        out.push(b'\n');
-        self.out = out;
+        out.put_byte(b'\n');
     }
 
     /// Adds to the incomplete line as much as is needed of it, and counts the rest.
     fn extend_incomplete(&mut self, part: &[u8]) {
         let room = (LINE_BYTES_MAX + 1).saturating_sub(self.incomplete.len());
-        self.incomplete
-            .extend_from_slice(&part[..part.len().min(room)]);
+        self.incomplete.extend_from_slice(&part[..part.len().min(room)]);
         self.incomplete_bytes += part.len() as u64;
     }
 
@@ -153,16 +104,9 @@ impl Transformer {
         let mut line = std::mem::take(&mut self.incomplete);
         if self.incomplete_bytes > LINE_BYTES_MAX as u64 {
             line.truncate(DEAD_LETTER_INPUT_BYTES_MAX);
-            let mut out = std::mem::take(&mut self.out);
-            self.counts.received += 1;
-            self.reject(
-                &Reason::LineTooLong.into(),
-                &line,
-                self.incomplete_bytes,
-                &mut out,
-            );
-            out.push(b'\n');
-            self.out = out;
+            let bytes = self.incomplete_bytes;
+            self.transform.refuse(Reason::LineTooLong, &line, bytes, &mut self.out);
+            self.out.put_byte(b'\n');
         } else {
             self.line(&line);
         }
@@ -171,28 +115,12 @@ impl Transformer {
         self.incomplete_bytes = 0;
     }
 
-    fn reject(&mut self, rejection: &Rejection, input: &[u8], input_bytes: u64, out: &mut Vec<u8>) {
-        self.counts.dead_letters += 1;
-        let position = Position {
-            line: self.counts.received,
-            input,
-            input_bytes,
-        };
-        render::dead_letter(rejection, &position, out);
-    }
-
     fn hand_on<E>(&mut self, write: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-        if self.out.is_empty() {
+        if self.out.as_bytes().is_empty() {
             return Ok(());
         }
-        let written = write(&self.out);
+        let written = write(self.out.as_bytes());
         self.out.clear();
         written
     }
-}
-
-/// Whether the bytes are UTF-8; quick for ASCII, which nearly every line is.
-fn is_utf8(bytes: &[u8]) -> bool {
-    let all = bytes.iter().fold(0, |all, &byte| all | byte);
-    all < 0x80 || std::str::from_utf8(bytes).is_ok()
 }

@@ -2,6 +2,7 @@
 //! computed or parsed when the guest starts.
 
 use crate::hash;
+use crate::line::Padded;
 
 /// An IANA time zone, by the rules that hold for the years this workload accepts.
 pub(crate) struct Zone {
@@ -17,7 +18,7 @@ pub(crate) struct Airport {
     pub(crate) longitude: f64,
     zone: u8,
     /// Its JSON object.
-    pub(crate) json: &'static str,
+    pub(crate) json: Padded,
 }
 
 impl Airport {
@@ -33,8 +34,8 @@ const _: () = assert!(AIRLINES.len() == hash::AIRLINE_SLOTS);
 
 /// The JSON members that name an airline.
 #[inline]
-pub(crate) fn airline(code: &[u8]) -> Option<&'static str> {
-    AIRLINES[hash::airline_slot(code)?]
+pub(crate) fn airline(code: &[u8]) -> Option<&'static Padded> {
+    AIRLINES[hash::airline_slot(code)?].as_ref()
 }
 
 /// The index of an airport, good for [`airport`].
@@ -59,12 +60,12 @@ pub(crate) fn airport(index: u16) -> &'static Airport {
 
 /// The JSON members that describe an aircraft, with the brace that ends its object.
 #[inline]
-pub(crate) fn aircraft(tail: &[u8]) -> Option<&'static str> {
+pub(crate) fn aircraft(tail: &[u8]) -> Option<&'static Padded> {
     let key = hash::tail_key(tail)?;
     let mut slot = hash::aircraft_slot(key);
     loop {
         match AIRCRAFT_KEYS[slot] {
-            found if found == key => return Some(AIRCRAFT[usize::from(AIRCRAFT_INDEXES[slot])]),
+            found if found == key => return Some(&AIRCRAFT[usize::from(AIRCRAFT_INDEXES[slot])]),
             0 => return None,
             _ => slot = (slot + 1) % hash::AIRCRAFT_SLOTS,
         }

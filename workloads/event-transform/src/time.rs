@@ -67,26 +67,62 @@ pub(crate) const fn days_in_month(year: i32, month: i32) -> i32 {
     }
 }
 
-/// `YYYY-MM-DDTHH:MM:00Z`.
-#[inline]
-pub(crate) fn timestamp(utc_min: i32) -> [u8; 20] {
-    let (year, month, day) = date_from_days(utc_min.div_euclid(DAY_MIN));
-    let minute = utc_min.rem_euclid(DAY_MIN);
+/// Writes instants as `YYYY-MM-DDTHH:MM:00Z`, remembering the dates of the last few days.
+pub(crate) struct Stamps {
+    dates: [(i32, [u8; 20]); REMEMBERED_DAYS],
+}
+
+const REMEMBERED_DAYS: usize = 4;
+
+impl Stamps {
+    pub(crate) fn new() -> Self {
+        // No instant has this day, so that nothing is taken for remembered.
+        Self { dates: [(i32::MIN, [0; 20]); REMEMBERED_DAYS] }
+    }
+
+    /// The text of an instant that is not before 1970.
+    #[inline]
+    pub(crate) fn of(&mut self, utc_min: i32) -> [u8; 20] {
+        let minutes = utc_min.unsigned_abs();
+        let (day, minute) = (minutes / DAY_MIN.unsigned_abs(), minutes % DAY_MIN.unsigned_abs());
+        let (remembered, date) = &mut self.dates[day as usize % REMEMBERED_DAYS];
+        if *remembered != day as i32 {
+            *remembered = day as i32;
+            *date = midnight(day as i32);
+        }
+        let mut text = *date;
+        put_two_digits(&mut text, 11, (minute / 60) as i32);
+        put_two_digits(&mut text, 14, (minute % 60) as i32);
+        text
+    }
+}
+
+#[cold]
+fn midnight(day: i32) -> [u8; 20] {
+    let (year, month, day) = date_from_days(day);
     let mut text = *b"0000-00-00T00:00:00Z";
     put_two_digits(&mut text, 0, year / 100);
     put_two_digits(&mut text, 2, year % 100);
     put_two_digits(&mut text, 5, month);
     put_two_digits(&mut text, 8, day);
-    put_two_digits(&mut text, 11, minute / 60);
-    put_two_digits(&mut text, 14, minute % 60);
     text
+}
+
+/// Whether a text has the form `YYYY-MM-DDTHH:00:00Z`.
+#[inline]
+pub(crate) fn is_hour(text: &[u8; 20]) -> bool {
+    const PATTERN: &[u8; 20] = b"0000-00-00T00:00:00Z";
+    let digit = |at: usize| text[at].is_ascii_digit();
+    let same = |at: usize| text[at] == PATTERN[at];
+    (0..20).all(|at| if at < 13 && PATTERN[at] == b'0' { digit(at) } else { same(at) })
 }
 
 /// Writes a number from 0 to 99.
 #[inline]
 pub(crate) fn put_two_digits<const N: usize>(text: &mut [u8; N], at: usize, value: i32) {
-    text[at] = b'0' + (value / 10) as u8;
-    text[at + 1] = b'0' + (value % 10) as u8;
+    let tens = value as u32 / 10;
+    text[at] = b'0' + tens as u8;
+    text[at + 1] = b'0' + (value as u32 - tens * 10) as u8;
 }
 
 #[inline]
