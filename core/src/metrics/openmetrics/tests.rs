@@ -1,0 +1,1 @@
+//! The exposition read back by a strict parser.
