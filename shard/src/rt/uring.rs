@@ -14,9 +14,10 @@
 //!   raised by the preemption timer, so it takes a thread that lost its processor for longer than
 //!   that timer, or by a wake from another thread that crosses one already handled. With a timer of
 //!   5 ms, six test processes on two processors hung in most runs. So: the queue is not one where
-//!   "latency matters" (its wakes raise the flag: single messages took 64 ms), the timer driver has a beat of 4 ms while tasks run, and the companion rings a bell
-//!   every 50 ms. A lost wake-up costs such a time, not for ever. The repair in glommio is one
-//!   line: `if self.need_preempt() { return true; }`. With it beat and bell can go.
+//!   "latency matters" (its wakes raise the flag: single messages took 64 ms), the timer driver has
+//!   a beat of 4 ms while tasks run, and the companion rings a bell every 50 ms. A lost wake-up
+//!   costs such a time, not for ever. The repair in glommio is one line:
+//!   `if self.need_preempt() { return true; }`. With it beat and bell can go.
 //! - A parked task that is dropped leaks (measured on 0.9.0); so nothing is cancelled
 //!   ([`super::task`]).
 //! - Each poll of a pending timer or readiness adds an entry to it: a pending timer is polled once
