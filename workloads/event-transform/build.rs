@@ -80,11 +80,7 @@ fn airlines(code: &mut String, rows: &[Row]) {
     for row in rows {
         let carrier = &row["carrier"];
         let slot = hash::airline_slot(carrier.as_bytes()).expect("a carrier has two characters");
-        let json = format!(
-            "\"carrier\":{},\"airline\":{}",
-            text(carrier),
-            text(&row["name"])
-        );
+        let json = format!("\"carrier\":{},\"airline\":{}", text(carrier), text(&row["name"]));
         airlines[slot] = format!("Some({})", padded(&json));
     }
     emit(code, "AIRLINES", "Option<Padded>", &airlines);
@@ -106,10 +102,7 @@ fn airports(code: &mut String, rows: &[Row]) {
         keys[slot] = key;
         slots[slot] = u16::try_from(index).expect("a few thousand airports");
         let name = row["tzone"].as_str();
-        let zone = ZONE_LINKS
-            .iter()
-            .find(|(link, _)| *link == name)
-            .map_or(name, |(_, zone)| zone);
+        let zone = ZONE_LINKS.iter().find(|(link, _)| *link == name).map_or(name, |(_, zone)| zone);
         let zone = ZONES
             .iter()
             .position(|(known, ..)| *known == zone)
@@ -153,13 +146,10 @@ fn aircraft(code: &mut String, rows: &[Row]) {
             number(&row["seats"]),
         );
         let kind = padded(&json);
-        let index = kinds
-            .iter()
-            .position(|known| *known == kind)
-            .unwrap_or_else(|| {
-                kinds.push(kind);
-                kinds.len() - 1
-            });
+        let index = kinds.iter().position(|known| *known == kind).unwrap_or_else(|| {
+            kinds.push(kind);
+            kinds.len() - 1
+        });
         keys[slot] = key;
         slots[slot] = u16::try_from(index).expect("fewer kinds than aircraft");
     }
@@ -169,12 +159,7 @@ fn aircraft(code: &mut String, rows: &[Row]) {
 }
 
 fn emit<T: std::fmt::Display>(code: &mut String, name: &str, kind: &str, values: &[T]) {
-    writeln!(
-        code,
-        "pub(crate) static {name}: [{kind}; {}] = [",
-        values.len()
-    )
-    .expect("a string");
+    writeln!(code, "pub(crate) static {name}: [{kind}; {}] = [", values.len()).expect("a string");
     for value in values {
         writeln!(code, "    {value},").expect("a string");
     }
@@ -213,17 +198,8 @@ fn read(path: &Path) -> Vec<Row> {
 /// A JSON string, or null for `NA`. The source escapes some apostrophes with backslashes; they go.
 fn text(field: &str) -> String {
     let field = field.replace('\\', "");
-    assert!(
-        field
-            .bytes()
-            .all(|byte| (0x20..0x7f).contains(&byte) && byte != b'"'),
-        "{field}"
-    );
-    if field == "NA" {
-        "null".to_owned()
-    } else {
-        format!("\"{field}\"")
-    }
+    assert!(field.bytes().all(|byte| (0x20..0x7f).contains(&byte) && byte != b'"'), "{field}");
+    if field == "NA" { "null".to_owned() } else { format!("\"{field}\"") }
 }
 
 /// A JSON integer, or null for `NA`.

@@ -110,11 +110,7 @@ fn without_custom_sections(bytes: &[u8], names: Names) -> Result<Vec<u8>> {
     let mut module = Module::new();
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload?;
-        if let Payload::Version {
-            encoding: Encoding::Component,
-            ..
-        } = payload
-        {
+        if let Payload::Version { encoding: Encoding::Component, .. } = payload {
             bail!("a core module is wanted, this is a component");
         }
         if let Payload::CustomSection(section) = &payload {
@@ -125,9 +121,7 @@ fn without_custom_sections(bytes: &[u8], names: Names) -> Result<Vec<u8>> {
             }
         }
         if let Some((id, range)) = payload.as_section() {
-            let data = bytes
-                .get(range)
-                .context("a section reaches beyond the end")?;
+            let data = bytes.get(range).context("a section reaches beyond the end")?;
             module.section(&RawSection { id, data });
         }
     }

@@ -68,7 +68,7 @@ pub fn batch(body: &[u8]) -> Answer {
             None => {
                 let length = element.len() as u64;
                 transform.refuse(Reason::NotCloudevent, element, length, &mut element_out);
-            },
+            }
         }
         out.extend_from_slice(element_out.as_bytes());
         element_out.clear();
@@ -153,7 +153,5 @@ fn data(element: &[u8]) -> Option<&[u8]> {
         }
         Ok(())
     });
-    (read.is_ok() && version_known && id && source && kind)
-        .then_some(data)
-        .flatten()
+    (read.is_ok() && version_known && id && source && kind).then_some(data).flatten()
 }

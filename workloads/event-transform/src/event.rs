@@ -6,9 +6,9 @@
 
 use std::ops::RangeInclusive;
 
-use crate::quick;
-use crate::line::Padded;
 use crate::json::{NotJson, Room, Scanner, Text, Value};
+use crate::line::Padded;
+use crate::quick;
 use crate::reject::{Reason, Rejection};
 use crate::tables;
 use crate::time::{self, DAY_MIN, Stamps};
@@ -188,9 +188,7 @@ fn scan(json: &[u8]) -> Result<[Value<'_>; FIELD_COUNT], Rejection> {
         Some(b'{') => {}
         Some(_) => {
             let sound = scanner.value(0).and_then(|_| scanner.end());
-            return Err(sound
-                .map_or(Reason::JsonInvalid, |()| Reason::NotObject)
-                .into());
+            return Err(sound.map_or(Reason::JsonInvalid, |()| Reason::NotObject).into());
         }
     }
     let mut values = [Value::Missing; FIELD_COUNT];
@@ -231,10 +229,7 @@ fn scan_rest<'a>(
         let value = scanner.value(1)?;
         let mut room: Room = [0; 64];
         let name = name.resolve(&mut room).unwrap_or_default();
-        if let Some(place) = FIELDS
-            .iter()
-            .position(|field| field.name.as_bytes() == name)
-        {
+        if let Some(place) = FIELDS.iter().position(|field| field.name.as_bytes() == name) {
             values[place] = value;
         }
         Ok(())
@@ -303,11 +298,7 @@ impl<'a> Raw<'a> {
         let Some(airline) = self.carrier.resolve(&mut room).and_then(tables::airline) else {
             return reject(Reason::CarrierUnknown, Field::Carrier);
         };
-        let Some(origin) = self
-            .origin
-            .resolve(&mut room)
-            .and_then(tables::airport_index)
-        else {
+        let Some(origin) = self.origin.resolve(&mut room).and_then(tables::airport_index) else {
             return reject(Reason::AirportUnknown, Field::Origin);
         };
         let Some(dest) = self.dest.resolve(&mut room).and_then(tables::airport_index) else {
@@ -359,11 +350,7 @@ impl<'a> Raw<'a> {
                         if arrival_utc_min - utc_min < air_time_min {
                             return reject(Reason::TimeInconsistent, Field::AirTime);
                         }
-                        let arrival = Arrival {
-                            utc_min: arrival_utc_min,
-                            delay_min,
-                            air_time_min,
-                        };
+                        let arrival = Arrival { utc_min: arrival_utc_min, delay_min, air_time_min };
                         Course::Completed(departure, arrival)
                     }
                     _ => Course::Diverted(departure),
@@ -413,10 +400,7 @@ impl<'a> Raw<'a> {
 
 #[cold]
 fn reject<T>(reason: Reason, field: Field) -> Result<T, Rejection> {
-    Err(Rejection {
-        reason,
-        field: Some(field),
-    })
+    Err(Rejection { reason, field: Some(field) })
 }
 
 #[inline]

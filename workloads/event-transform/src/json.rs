@@ -46,11 +46,7 @@ impl<'a> Text<'a> {
     where
         'a: 'b,
     {
-        if self.escaped {
-            unescape(self.raw, room)
-        } else {
-            Some(self.raw)
-        }
+        if self.escaped { unescape(self.raw, room) } else { Some(self.raw) }
     }
 }
 
@@ -82,11 +78,7 @@ impl<'a> Scanner<'a> {
     /// Takes the wanted byte after any space.
     #[inline]
     pub(crate) fn expect(&mut self, wanted: u8) -> Result<(), NotJson> {
-        if self.take(wanted) {
-            Ok(())
-        } else {
-            Err(NotJson)
-        }
+        if self.take(wanted) { Ok(()) } else { Err(NotJson) }
     }
 
     /// Takes the wanted byte after any space, if it is there.
@@ -116,11 +108,7 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub(crate) fn end(&mut self) -> Result<(), NotJson> {
         self.skip_space();
-        if self.at == self.bytes.len() {
-            Ok(())
-        } else {
-            Err(NotJson)
-        }
+        if self.at == self.bytes.len() { Ok(()) } else { Err(NotJson) }
     }
 
     /// Reads a value at this level of nesting.
@@ -156,11 +144,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn word(&mut self, word: &[u8], value: Value<'a>) -> Result<Value<'a>, NotJson> {
-        if self.take_all(word) {
-            Ok(value)
-        } else {
-            Err(NotJson)
-        }
+        if self.take_all(word) { Ok(value) } else { Err(NotJson) }
     }
 
     fn object(&mut self, depth: u32) -> Result<Value<'a>, NotJson> {
@@ -178,11 +162,7 @@ impl<'a> Scanner<'a> {
         if depth > JSON_DEPTH_MAX {
             return Err(NotJson);
         }
-        if self.take(b'}') {
-            Ok(())
-        } else {
-            self.remaining_members(read)
-        }
+        if self.take(b'}') { Ok(()) } else { self.remaining_members(read) }
     }
 
     /// Reads the rest of an object from where a name must follow, to its closing brace.
@@ -235,9 +215,7 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         let mut value = 0_i64;
         while let Some(digit @ b'0'..=b'9') = self.peek() {
-            value = value
-                .saturating_mul(10)
-                .saturating_add(i64::from(digit - b'0'));
+            value = value.saturating_mul(10).saturating_add(i64::from(digit - b'0'));
             self.at += 1;
         }
         let digits = self.at - start;
@@ -271,11 +249,7 @@ impl<'a> Scanner<'a> {
         while let Some(b'0'..=b'9') = self.peek() {
             self.at += 1;
         }
-        if self.at > start {
-            Ok(())
-        } else {
-            Err(NotJson)
-        }
+        if self.at > start { Ok(()) } else { Err(NotJson) }
     }
 
     #[inline]
@@ -340,8 +314,7 @@ fn unescape<'b>(raw: &[u8], room: &'b mut Room) -> Option<&'b [u8]> {
             encoded[0] = byte;
             &encoded[..1]
         };
-        room.get_mut(length..length + bytes.len())?
-            .copy_from_slice(bytes);
+        room.get_mut(length..length + bytes.len())?.copy_from_slice(bytes);
         length += bytes.len();
     }
     Some(&room[..length])
@@ -365,10 +338,7 @@ fn escaped_character(rest: &[u8]) -> Option<(char, &[u8])> {
                 let point = 0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00);
                 return Some((char::from_u32(point)?, after));
             }
-            return Some((
-                char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER),
-                rest,
-            ));
+            return Some((char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER), rest));
         }
         other => char::from(other),
     };

@@ -12,10 +12,7 @@ pub(crate) struct Rejection {
 
 impl From<Reason> for Rejection {
     fn from(reason: Reason) -> Self {
-        Self {
-            reason,
-            field: None,
-        }
+        Self { reason, field: None }
     }
 }
 

@@ -3,9 +3,9 @@
 use crate::distance::{self, Routes};
 use crate::event::{Course, Event};
 use crate::limits::DEAD_LETTER_INPUT_BYTES_MAX;
+use crate::line::{Output, Padded};
 use crate::reject::Rejection;
 use crate::tables;
-use crate::line::{Output, Padded};
 use crate::time::{self, Stamps};
 
 /// Where a malformed event stood and what is left of it.
@@ -26,11 +26,7 @@ pub(crate) fn event(event: &Event, routes: &mut Routes, stamps: &mut Stamps, out
         Course::Completed(departure, arrival) => (Some(departure), Some(arrival)),
     };
     let last_utc_min = arrival.map_or_else(
-        || {
-            departure.map_or(event.scheduled_departure_utc_min, |departure| {
-                departure.utc_min
-            })
-        },
+        || departure.map_or(event.scheduled_departure_utc_min, |departure| departure.utc_min),
         |arrival| arrival.utc_min,
     );
     let (origin, dest) = (tables::airport(event.origin), tables::airport(event.dest));
@@ -63,9 +59,7 @@ pub(crate) fn event(event: &Event, routes: &mut Routes, stamps: &mut Stamps, out
     out.put(b",\"arrival_delay_min\":");
     integer_or_null(arrival.map(|arrival| arrival.delay_min), out);
     out.put(b",\"elapsed_min\":");
-    let elapsed_min = departure
-        .zip(arrival)
-        .map(|(from, to)| to.utc_min - from.utc_min);
+    let elapsed_min = departure.zip(arrival).map(|(from, to)| to.utc_min - from.utc_min);
     integer_or_null(elapsed_min, out);
     out.put(b",\"air_time_min\":");
     integer_or_null(arrival.map(|arrival| arrival.air_time_min), out);
@@ -78,10 +72,7 @@ pub(crate) fn event(event: &Event, routes: &mut Routes, stamps: &mut Stamps, out
     match arrival {
         Some(arrival) => {
             let air_time_min = arrival.air_time_min.unsigned_abs();
-            tenths(
-                distance::speed_tenths_kmh(distance_tenths_km, air_time_min),
-                out,
-            );
+            tenths(distance::speed_tenths_kmh(distance_tenths_km, air_time_min), out);
         }
         None => out.put(b"null"),
     }
@@ -275,11 +266,7 @@ fn base64(bytes: &[u8], out: &mut Output) {
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
         for place in 0..4 {
             let sextet = (bits >> (18 - 6 * place)) & 63;
-            out.put_byte(if place <= group.len() {
-                ALPHABET[sextet as usize]
-            } else {
-                b'='
-            });
+            out.put_byte(if place <= group.len() { ALPHABET[sextet as usize] } else { b'=' });
         }
     }
 }

@@ -35,11 +35,7 @@ impl Zone {
     #[inline]
     pub(crate) fn to_utc(&self, local_min: i32, saving: &DaylightSaving) -> i32 {
         let in_saving = (saving.from_min..saving.to_min).contains(&local_min);
-        let saved_min = if self.daylight_saving && in_saving {
-            60
-        } else {
-            0
-        };
+        let saved_min = if self.daylight_saving && in_saving { 60 } else { 0 };
         local_min - self.standard_offset_min - saved_min
     }
 }
@@ -135,20 +131,13 @@ const fn date_from_days(days: i32) -> (i32, i32, i32) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
     (year, month, day)
 }
 
 const fn daylight_saving() -> [DaylightSaving; (YEAR_MAX - YEAR_MIN + 1) as usize] {
-    let mut table = [DaylightSaving {
-        from_min: 0,
-        to_min: 0,
-    }; (YEAR_MAX - YEAR_MIN + 1) as usize];
+    let mut table = [DaylightSaving { from_min: 0, to_min: 0 }; (YEAR_MAX - YEAR_MIN + 1) as usize];
     let mut year = YEAR_MIN;
     while year <= YEAR_MAX {
         table[(year - YEAR_MIN) as usize] = DaylightSaving {
@@ -164,4 +153,47 @@ const fn first_sunday(year: i32, month: i32) -> i32 {
     let first = days_from_date(year, month, 1);
     // 1970-01-01 was a Thursday, so Sundays are the days that are 3 modulo 7.
     first + (3 - first).rem_euclid(7)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn utc(offset_min: i32, saves: bool, date: (i32, i32, i32), local_min: i32) -> String {
+        let zone = Zone { standard_offset_min: offset_min, daylight_saving: saves };
+        let local_min = days_from_date(date.0, date.1, date.2) * DAY_MIN + local_min;
+        let utc_min = zone.to_utc(local_min, daylight_saving_of(date.0));
+        String::from_utf8(Stamps::new().of(utc_min).to_vec()).expect("digits")
+    }
+
+    #[test]
+    fn local_times_follow_the_zone_and_the_season() {
+        assert_eq!(utc(-300, true, (2013, 1, 1), 517), "2013-01-01T13:37:00Z");
+        assert_eq!(utc(-300, true, (2013, 7, 1), 517), "2013-07-01T12:37:00Z");
+        assert_eq!(utc(-420, false, (2013, 7, 1), 517), "2013-07-01T15:37:00Z");
+        assert_eq!(utc(-600, false, (2012, 12, 31), DAY_MIN), "2013-01-01T10:00:00Z");
+    }
+
+    #[test]
+    fn a_skipped_time_is_standard_and_a_repeated_one_the_first() {
+        assert_eq!(utc(-300, true, (2013, 3, 10), 119), "2013-03-10T06:59:00Z");
+        assert_eq!(utc(-300, true, (2013, 3, 10), 150), "2013-03-10T07:30:00Z");
+        assert_eq!(utc(-300, true, (2013, 3, 10), 180), "2013-03-10T07:00:00Z");
+        assert_eq!(utc(-300, true, (2013, 11, 3), 90), "2013-11-03T05:30:00Z");
+        assert_eq!(utc(-300, true, (2013, 11, 3), 120), "2013-11-03T07:00:00Z");
+    }
+
+    #[test]
+    fn dates_survive_the_way_to_days_and_back() {
+        let mut day = days_from_date(YEAR_MIN, 1, 1);
+        for year in YEAR_MIN..=YEAR_MAX {
+            for month in 1..=12 {
+                for date in 1..=days_in_month(year, month) {
+                    assert_eq!(days_from_date(year, month, date), day);
+                    assert_eq!(date_from_days(day), (year, month, date));
+                    day += 1;
+                }
+            }
+        }
+    }
 }

@@ -78,13 +78,7 @@ impl Transform {
     }
 
     #[cold]
-    fn reject(
-        &mut self,
-        rejection: &Rejection,
-        input: &[u8],
-        input_bytes: u64,
-        out: &mut Output,
-    ) {
+    fn reject(&mut self, rejection: &Rejection, input: &[u8], input_bytes: u64, out: &mut Output) {
         self.counts.received += 1;
         self.counts.dead_letters += 1;
         let position = Position { line: self.counts.received, input, input_bytes };

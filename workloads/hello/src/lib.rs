@@ -6,10 +6,6 @@
 //! the feature `grow` it grows by exactly one page for each request, which is the only difference);
 //! only `wasi:http/types` and the `wasi:io` interfaces it names are imported.
 #![no_std]
-#![cfg_attr(
-    not(target_arch = "wasm32"),
-    expect(unused, reason = "only wasm32 has a handler")
-)]
 
 #[cfg(target_arch = "wasm32")]
 mod handler;

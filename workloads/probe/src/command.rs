@@ -48,12 +48,7 @@ fn dispatch(word: &str, rest: &[String]) -> Result<(), Failure> {
         "echo" => pass_through(|_| ()),
         "upper" => pass_through(<[u8]>::make_ascii_uppercase),
         "count-lines" => count_lines(),
-        "args" => print(
-            &rest
-                .iter()
-                .map(|argument| format!("{argument}\n"))
-                .collect::<String>(),
-        ),
+        "args" => print(&rest.iter().map(|argument| format!("{argument}\n")).collect::<String>()),
         "env" => print(&output::environment()),
         "exit" => {
             exit_with_code(number(rest)?);
@@ -132,7 +127,5 @@ fn print_error(text: &str) -> Result<(), Failure> {
 }
 
 fn number<T: std::str::FromStr>(rest: &[String]) -> Result<T, Failure> {
-    rest.first()
-        .and_then(|text| text.parse().ok())
-        .ok_or(Failure::Usage)
+    rest.first().and_then(|text| text.parse().ok()).ok_or(Failure::Usage)
 }

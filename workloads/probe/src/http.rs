@@ -18,16 +18,10 @@ const INDEX: &str = "/hello /echo /headers /env /status/NNN /stderr?text= /sleep
 /// Answers one request. A request without a usable path or number gets 404 or 400.
 pub(crate) fn handle(request: &IncomingRequest, response_out: ResponseOutparam) {
     let path_with_query = request.path_with_query().unwrap_or_default();
-    let (path, query) = path_with_query
-        .split_once('?')
-        .unwrap_or((&path_with_query, ""));
+    let (path, query) = path_with_query.split_once('?').unwrap_or((&path_with_query, ""));
     // A host that serves this under a prefix may pass the whole path: only its last part counts.
     let status = path.rsplit_once("/status/").map(|(_, status)| status);
-    let name = if status.is_some() {
-        "status"
-    } else {
-        path.rsplit('/').next().unwrap_or("")
-    };
+    let name = if status.is_some() { "status" } else { path.rsplit('/').next().unwrap_or("") };
     let number = |key| parameter(query, key).and_then(|text| text.parse::<u64>().ok());
 
     match name {
@@ -54,32 +48,14 @@ pub(crate) fn handle(request: &IncomingRequest, response_out: ResponseOutparam) 
         "spin" => limits::spin_forever(),
         "trap" => text(response_out, 200, &format!("{}\n", limits::trap_outer(0))),
         "panic" => limits::panic_on_purpose(),
-        "stack-overflow" => text(
-            response_out,
-            200,
-            &format!("{}\n", limits::overflow_stack(0)),
-        ),
-        "grow" => with_number(
-            response_out,
-            number("bytes"),
-            "bytes",
-            |out, wanted_bytes| {
-                let got_bytes = limits::grow(wanted_bytes);
-                text(
-                    out,
-                    200,
-                    &format!("grew {got_bytes} of {wanted_bytes} bytes\n"),
-                );
-            },
-        ),
-        "flood" => with_number(
-            response_out,
-            number("bytes"),
-            "bytes",
-            |out, length_bytes| {
-                stream(out, 200, TEXT, |body| output::flood(body, length_bytes));
-            },
-        ),
+        "stack-overflow" => text(response_out, 200, &format!("{}\n", limits::overflow_stack(0))),
+        "grow" => with_number(response_out, number("bytes"), "bytes", |out, wanted_bytes| {
+            let got_bytes = limits::grow(wanted_bytes);
+            text(out, 200, &format!("grew {got_bytes} of {wanted_bytes} bytes\n"));
+        }),
+        "flood" => with_number(response_out, number("bytes"), "bytes", |out, length_bytes| {
+            stream(out, 200, TEXT, |body| output::flood(body, length_bytes));
+        }),
         "no-response" => drop(response_out),
         "trap-after-headers" => stream(response_out, 200, TEXT, |body| {
             streams::write_all(body, b"partial\n")?;
@@ -89,9 +65,7 @@ pub(crate) fn handle(request: &IncomingRequest, response_out: ResponseOutparam) 
         }),
         "slow-body" => {
             let (chunks, pause_ms) = (number("chunks").unwrap_or(3), number("ms").unwrap_or(100));
-            stream(response_out, 200, TEXT, |body| {
-                slow_body(body, chunks, pause_ms)
-            });
+            stream(response_out, 200, TEXT, |body| slow_body(body, chunks, pause_ms));
         }
         "outgoing" => match parameter(query, "url") {
             Some(url) => match fetch(&url) {
@@ -155,20 +129,14 @@ fn with_number(
 ) {
     match number {
         Some(number) => answer(response_out, number),
-        None => text(
-            response_out,
-            400,
-            &format!("the parameter {name} must be a number\n"),
-        ),
+        None => text(response_out, 400, &format!("the parameter {name} must be a number\n")),
     }
 }
 
 /// Streams the request's body back, with its content type.
 fn echo(request: &IncomingRequest, response_out: ResponseOutparam) {
     let content_type = request.headers().get("content-type").into_iter().next();
-    let content_type = content_type
-        .as_deref()
-        .unwrap_or(b"application/octet-stream");
+    let content_type = content_type.as_deref().unwrap_or(b"application/octet-stream");
     let Ok(body) = request.consume() else {
         return text(response_out, 500, "the body is gone\n");
     };
@@ -190,10 +158,7 @@ fn describe(request: &IncomingRequest, query: &str) -> String {
         Method::Other(name) => name,
         known => {
             let name = format!("{known:?}");
-            name.rsplit("::")
-                .next()
-                .unwrap_or_default()
-                .to_ascii_uppercase()
+            name.rsplit("::").next().unwrap_or_default().to_ascii_uppercase()
         }
     };
     let mut lines = format!(
@@ -204,10 +169,7 @@ fn describe(request: &IncomingRequest, query: &str) -> String {
     let mut headers = request.headers().entries();
     headers.sort();
     for (name, value) in headers {
-        lines.push_str(&format!(
-            "header {name}: {}\n",
-            String::from_utf8_lossy(&value)
-        ));
+        lines.push_str(&format!("header {name}: {}\n", String::from_utf8_lossy(&value)));
     }
     lines
 }
@@ -236,15 +198,9 @@ fn fetch(url: &str) -> Result<u16, String> {
         other => Scheme::Other(other.to_owned()),
     };
     let request = OutgoingRequest::new(Fields::new());
-    request
-        .set_scheme(Some(&scheme))
-        .map_err(|()| "the scheme was refused")?;
-    request
-        .set_authority(Some(authority))
-        .map_err(|()| "the authority was refused")?;
-    request
-        .set_path_with_query(Some(path))
-        .map_err(|()| "the path was refused")?;
+    request.set_scheme(Some(&scheme)).map_err(|()| "the scheme was refused")?;
+    request.set_authority(Some(authority)).map_err(|()| "the authority was refused")?;
+    request.set_path_with_query(Some(path)).map_err(|()| "the path was refused")?;
     let answer = outgoing_handler::handle(request, None).map_err(|error| name(&error))?;
     wait(&answer).map_err(|error| name(&error))
 }

@@ -76,10 +76,7 @@ pub(crate) fn grow(wanted_bytes: u64) -> u64 {
             break;
         }
         block.resize(length, 0);
-        block
-            .iter_mut()
-            .step_by(PAGE_BYTES)
-            .for_each(|byte| *byte = 1);
+        block.iter_mut().step_by(PAGE_BYTES).for_each(|byte| *byte = 1);
         blocks.push(black_box(block));
         got_bytes += length_bytes;
     }

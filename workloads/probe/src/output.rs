@@ -13,11 +13,7 @@ pub(crate) fn sleep(duration_ms: u64) {
 /// Writes exactly `length_bytes` bytes: lines of 63 `x`, the last one cut short.
 pub(crate) fn flood(stream: &OutputStream, length_bytes: u64) -> Result<(), StreamError> {
     let mut chunk = vec![b'x'; 64 * 1024];
-    chunk
-        .iter_mut()
-        .skip(63)
-        .step_by(64)
-        .for_each(|byte| *byte = b'\n');
+    chunk.iter_mut().skip(63).step_by(64).for_each(|byte| *byte = b'\n');
     let mut left = length_bytes;
     while left > 0 {
         let length = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
@@ -31,8 +27,5 @@ pub(crate) fn flood(stream: &OutputStream, length_bytes: u64) -> Result<(), Stre
 pub(crate) fn environment() -> String {
     let mut variables = environment::get_environment();
     variables.sort();
-    variables
-        .iter()
-        .map(|(name, value)| format!("{name}={value}\n"))
-        .collect()
+    variables.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
 }

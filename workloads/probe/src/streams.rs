@@ -9,9 +9,7 @@ pub(crate) const CHUNK_BYTES: u64 = 64 * 1024;
 pub(crate) fn write_all(stream: &OutputStream, mut bytes: &[u8]) -> Result<(), StreamError> {
     while !bytes.is_empty() {
         let permitted = wait_for_room(stream)?;
-        let length = usize::try_from(permitted)
-            .unwrap_or(usize::MAX)
-            .min(bytes.len());
+        let length = usize::try_from(permitted).unwrap_or(usize::MAX).min(bytes.len());
         let (now, later) = bytes.split_at(length);
         stream.write(now)?;
         bytes = later;

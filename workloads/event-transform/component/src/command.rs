@@ -13,10 +13,7 @@ pub(crate) fn run() -> Result<(), ()> {
         Ok(counts) => format!("{counts}\n"),
         Err(StreamError::Closed) => "event-transform: standard output was closed\n".to_owned(),
         Err(StreamError::LastOperationFailed(error)) => {
-            format!(
-                "event-transform: a standard stream failed: {}\n",
-                error.to_debug_string()
-            )
+            format!("event-transform: a standard stream failed: {}\n", error.to_debug_string())
         }
     };
     let stderr = get_stderr();

@@ -28,29 +28,17 @@ pub(crate) fn handle(request: &IncomingRequest, response_out: ResponseOutparam) 
         }
         _ => {
             let detail = "POST events, or GET the description";
-            return Response {
-                allow: true,
-                ..Response::new(405, PROBLEM)
-            }
-            .send(
-                response_out,
-                &body::problem(405, "Method Not Allowed", detail),
-            );
+            return Response { allow: true, ..Response::new(405, PROBLEM) }
+                .send(response_out, &body::problem(405, "Method Not Allowed", detail));
         }
     }
     let content_type = content_type(request);
     let Some(input) = Input::open(request) else {
-        return problem(
-            response_out,
-            500,
-            "Internal Server Error",
-            "the body is gone",
-        );
+        return problem(response_out, 500, "Internal Server Error", "the body is gone");
     };
     match content_type.as_str() {
-        LINES | "application/ndjson" => Response::new(200, LINES).stream(response_out, |output| {
-            streams::transform(&input.stream, output).map(drop)
-        }),
+        LINES | "application/ndjson" => Response::new(200, LINES)
+            .stream(response_out, |output| streams::transform(&input.stream, output).map(drop)),
         JSON => answer_whole(response_out, &input, CLOUDEVENT, body::event),
         CLOUDEVENT => answer_whole(response_out, &input, CLOUDEVENT, body::cloudevent),
         BATCH => answer_whole(response_out, &input, BATCH, body::batch),
@@ -95,12 +83,7 @@ fn content_type(request: &IncomingRequest) -> String {
     let values = request.headers().get("content-type");
     let value = values.first().map_or(&b""[..], Vec::as_slice);
     let value = String::from_utf8_lossy(value);
-    value
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase()
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// The request's body. The stream is a child of the body and must go first, which the order of the
@@ -113,10 +96,7 @@ struct Input {
 impl Input {
     fn open(request: &IncomingRequest) -> Option<Self> {
         let body = request.consume().ok()?;
-        Some(Self {
-            stream: body.stream().ok()?,
-            _body: body,
-        })
+        Some(Self { stream: body.stream().ok()?, _body: body })
     }
 
     /// All of the body; `None` if it is longer than the bound.
@@ -142,18 +122,12 @@ struct Response {
 
 impl Response {
     fn new(status: u16, content_type: &'static str) -> Self {
-        Self {
-            status,
-            content_type,
-            allow: false,
-        }
+        Self { status, content_type, allow: false }
     }
 
     /// Sends a whole body.
     fn send(&self, response_out: ResponseOutparam, body: &[u8]) {
-        self.respond(response_out, Some(body.len()), |output| {
-            streams::write_all(output, body)
-        });
+        self.respond(response_out, Some(body.len()), |output| streams::write_all(output, body));
     }
 
     /// Sends a body that is written as it comes.
