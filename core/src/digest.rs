@@ -59,7 +59,9 @@ impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refuse = || DigestError { text: text.chars().take(96).collect() };
+        let refuse = || DigestError {
+            text: text.chars().take(96).collect(),
+        };
         let digits = text.strip_prefix("sha256:").ok_or_else(refuse)?.as_bytes();
         if digits.len() != 64 {
             return Err(refuse());

@@ -116,7 +116,9 @@ impl FromStr for TaskId {
     type Err = TaskIdError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refuse = || TaskIdError { text: text.chars().take(64).collect() };
+        let refuse = || TaskIdError {
+            text: text.chars().take(64).collect(),
+        };
         let digits = text.strip_prefix(PREFIX).ok_or_else(refuse)?;
         // The first digit holds only three bits of the 128.
         if digits.len() != TEXT_DIGITS || digits.as_bytes()[0] > b'7' {
@@ -160,14 +162,25 @@ impl TaskIdSource {
     /// When the shard number is not below [`SHARDS_MAX`].
     #[must_use]
     pub fn new(shard: ShardNumber, life: ShardLife, seed: u64) -> Self {
-        assert!(shard.0 < SHARDS_MAX, "a node has at most {SHARDS_MAX} shards");
+        assert!(
+            shard.0 < SHARDS_MAX,
+            "a node has at most {SHARDS_MAX} shards"
+        );
         let life = ShardLife(life.0 & ((1 << LIFE_BITS) - 1));
-        Self { shard, life, sequence: 0, random: seed }
+        Self {
+            shard,
+            life,
+            sequence: 0,
+            random: seed,
+        }
     }
 
     /// The next id, for a task submitted `now`.
     pub fn next(&mut self, now: SystemTime) -> TaskId {
-        let millis = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let millis = now
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis();
         self.sequence = (self.sequence + 1) & ((1 << SEQUENCE_BITS) - 1);
         TaskId(
             (millis & ((1 << 48) - 1)) << TIME_SHIFT
@@ -217,7 +230,13 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "t", "t0", "s00000000000000000000000000", "t8zzzzzzzzzzzzzzzzzzzzzzzzz"] {
+        for text in [
+            "",
+            "t",
+            "t0",
+            "s00000000000000000000000000",
+            "t8zzzzzzzzzzzzzzzzzzzzzzzzz",
+        ] {
             assert!(text.parse::<TaskId>().is_err(), "{text}");
         }
         assert!("t0000000000000000000000000U".parse::<TaskId>().is_err());

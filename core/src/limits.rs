@@ -179,5 +179,8 @@ const _: () = {
     assert!(default.wall_ms_max <= cap.wall_ms_max);
     assert!(default.memory_bytes_max <= cap.memory_bytes_max);
     assert!(default.output_bytes_max <= cap.output_bytes_max);
-    assert!(MANIFEST_BYTES_MAX <= MIB as usize, "a manifest fits a JSON request");
+    assert!(
+        MANIFEST_BYTES_MAX <= MIB as usize,
+        "a manifest fits a JSON request"
+    );
 };

@@ -41,7 +41,9 @@ impl Admission {
 
     pub(crate) fn admit(self: &Rc<Self>) -> Result<Ticket, Error> {
         if self.closed.get() {
-            return Err(Error::Overloaded { reason: "the node is stopping".into() });
+            return Err(Error::Overloaded {
+                reason: "the node is stopping".into(),
+            });
         }
         // Those that will get a turn at once do not count as waiting.
         if self.queued.get() >= self.queued_max + self.turns.available_permits() {
@@ -50,7 +52,9 @@ impl Admission {
             });
         }
         self.queued.set(self.queued.get() + 1);
-        Ok(Ticket { admission: Rc::clone(self) })
+        Ok(Ticket {
+            admission: Rc::clone(self),
+        })
     }
 
     /// Admits nothing from now on.
@@ -72,7 +76,10 @@ impl Ticket {
     pub(crate) async fn turn(self) -> Turn {
         let turns = Arc::clone(&self.admission.turns);
         // The semaphore lives as long as the admission and is never closed.
-        let permit = turns.acquire_owned().await.expect("the semaphore is never closed");
+        let permit = turns
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed");
         Turn { _permit: permit }
     }
 }
@@ -89,7 +96,11 @@ mod tests {
     use futures_lite::future::{block_on, poll_once};
 
     fn admission(running_max: usize, queued_max: usize) -> Rc<Admission> {
-        Admission::new(&ShardLimits { running_max, queued_max, ..ShardLimits::default() })
+        Admission::new(&ShardLimits {
+            running_max,
+            queued_max,
+            ..ShardLimits::default()
+        })
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub(crate) fn monotonic_ns() -> u64 {
 
 /// Wall-clock time, nanoseconds since the Unix epoch.
 pub(crate) fn unix_ns() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -17,7 +17,11 @@ pub fn remember_allowed() {
 #[must_use]
 pub fn allowed() -> Vec<usize> {
     remember_allowed();
-    ALLOWED.get().map_or_else(Vec::new, |set| (0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect())
+    ALLOWED.get().map_or_else(Vec::new, |set| {
+        (0..CpuSet::MAX_CPU)
+            .filter(|&cpu| set.is_set(cpu))
+            .collect()
+    })
 }
 
 /// Lets the calling helper thread run on any of the process's CPUs: it was born pinned to the

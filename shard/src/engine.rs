@@ -63,12 +63,17 @@ impl Engine {
             .max_core_instance_size(4 << 20)
             .table_elements(usize::try_from(cap.table_elements_max).unwrap_or(usize::MAX))
             .max_memory_size(
-                usize::try_from(cap.memory_bytes_max.min(MEMORY_RESERVATION_BYTES)).unwrap_or(usize::MAX),
+                usize::try_from(cap.memory_bytes_max.min(MEMORY_RESERVATION_BYTES))
+                    .unwrap_or(usize::MAX),
             )
             .linear_memory_keep_resident(keep_resident)
             .table_keep_resident(64 << 10)
             .async_stack_keep_resident(64 << 10)
-            .pagemap_scan(if has_pagemap_scan() { Enabled::Yes } else { Enabled::No });
+            .pagemap_scan(if has_pagemap_scan() {
+                Enabled::Yes
+            } else {
+                Enabled::No
+            });
         let mut config = code_config();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         Self::new(&config)
@@ -83,8 +88,9 @@ impl Engine {
     }
 
     fn new(config: &Config) -> Result<Self, Error> {
-        let wasmtime = wasmtime::Engine::new(config)
-            .map_err(|error| Error::Engine { reason: format!("{error:#}") })?;
+        let wasmtime = wasmtime::Engine::new(config).map_err(|error| Error::Engine {
+            reason: format!("{error:#}"),
+        })?;
         let mut hasher = std::collections::hash_map::DefaultHasher::new();
         wasmtime.precompile_compatibility_hash().hash(&mut hasher);
         let key = hasher.finish();
@@ -118,7 +124,7 @@ fn code_config() -> Config {
 
 /// Whether the kernel has `PAGEMAP_SCAN`, which came with Linux 6.7.
 #[must_use]
-pub fn has_pagemap_scan() -> bool {
+fn has_pagemap_scan() -> bool {
     let release = rustix::system::uname();
     let mut numbers = release
         .release()

@@ -39,6 +39,12 @@ pub enum Error {
         /// Which bound was reached.
         reason: String,
     },
+    /// The exporter of traces could not be started.
+    #[error("traces cannot be exported: {reason}")]
+    Telemetry {
+        /// What is wrong with the endpoint.
+        reason: String,
+    },
     /// No such task.
     #[error("no task {id} on this node; finished tasks are kept for a limited time")]
     TaskNotFound {
@@ -77,7 +83,7 @@ impl Error {
             Self::RequestInvalid(_) => Code::RequestInvalid,
             Self::IdempotencyConflict => Code::IdempotencyConflict,
             Self::Compiled { .. } | Self::Io { .. } => Code::StoreUnavailable,
-            Self::Engine { .. } | Self::Executor(_) => Code::Internal,
+            Self::Engine { .. } | Self::Executor(_) | Self::Telemetry { .. } => Code::Internal,
         }
     }
 

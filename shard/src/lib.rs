@@ -3,20 +3,20 @@
 //! [`rt`] is the only module that names an executor. Nothing here knows HTTP routes; what crosses
 //! to the HTTP side is [`Shard`] and the types it hands out.
 
-pub mod artifact;
-pub mod cpu;
 mod admission;
+pub mod artifact;
 mod clock;
+pub mod cpu;
 mod engine;
 mod error;
 mod guest;
 mod metrics;
+pub mod rt;
 mod shard;
 mod steps;
 mod task;
-mod ticker;
-pub mod rt;
 pub mod telemetry;
+mod ticker;
 
 pub use engine::Engine;
 pub use error::Error;

@@ -143,15 +143,22 @@ impl Shard {
             config.task_cap,
             config.limits.loaded_artifacts_max,
         )?;
-        let ticker = Ticker::start(&engine)
-            .map_err(|error| Error::Io { what: "cannot start the epoch thread".into(), error })?;
+        let ticker = Ticker::start(&engine).map_err(|error| Error::Io {
+            what: "cannot start the epoch thread".into(),
+            error,
+        })?;
         let seed = seed()?;
         let shard = Rc::new(Self {
             ticker,
             table: Table::new(&config.limits),
             watch: Rc::default(),
             metrics: Metrics::new(),
-            steps: Steps::start(config.number, &config.limits, config.otlp_endpoint.as_deref(), seed)?,
+            steps: Steps::start(
+                config.number,
+                &config.limits,
+                config.otlp_endpoint.as_deref(),
+                seed,
+            )?,
             number: config.number,
             life: config.life,
             limits: config.limits,
@@ -237,10 +244,12 @@ impl Shard {
     }
 
     /// Drops what is loaded and compiled of an artifact that was removed from the store.
-    pub async fn forget_artifact(&self, digest: Digest, wasm: Digest) {
+    pub async fn forget_artifact(&self, digest: Digest, wasm: Option<Digest>) {
         self.loader.forget(&digest);
-        let compiled = self.compiled.clone();
-        rt::unblock(move || compiled.remove(&wasm)).await;
+        if let Some(wasm) = wasm {
+            let compiled = self.compiled.clone();
+            rt::unblock(move || compiled.remove(&wasm)).await;
+        }
     }
 
     /// Accepts a command task.
@@ -249,7 +258,7 @@ impl Shard {
     /// When the artifact cannot be loaded or is no command, the request exceeds a bound, or the
     /// queue is full. Nothing was started then.
     pub async fn submit(self: &Rc<Self>, submit: Submit) -> Result<Accepted, Error> {
-        let accepted_ns = clock::monotonic_ns();
+        let received_ns = clock::monotonic_ns();
         check_arguments(&submit)?;
         let (loaded, cold) = self.load(&submit.artifact).await?;
         loaded.command()?;
@@ -260,7 +269,10 @@ impl Shard {
             if first_fingerprint != fingerprint {
                 return Err(Error::IdempotencyConflict);
             }
-            return Ok(Accepted { task: Rc::clone(task), created: false });
+            return Ok(Accepted {
+                task: Rc::clone(task),
+                created: false,
+            });
         }
         let ticket = self.admit()?;
         let mut limits = loaded.limits;
@@ -272,19 +284,37 @@ impl Shard {
         } else {
             TaskOutput::kept(limits.output_bytes_max)
         };
-        let task = self.new_task(&loaded, Kind::Command, limits, submit.trace, output, cold, accepted_ns);
+        let task = self.new_task(
+            &loaded,
+            Kind::Command,
+            limits,
+            submit.trace,
+            output,
+            cold,
+            received_ns,
+        );
         if let Some((key, fingerprint)) = submit.idempotency {
             self.remember(key, fingerprint, &task);
         }
         let command = Command {
             // A program's first argument is its own name.
-            arguments: std::iter::once(program_name(&loaded)).chain(submit.arguments).collect(),
+            arguments: std::iter::once(program_name(&loaded))
+                .chain(submit.arguments)
+                .collect(),
             loaded,
             environment: submit.environment,
             input: submit.input,
         };
-        rt::spawn(run_command(Rc::clone(self), Rc::clone(&task), command, ticket));
-        Ok(Accepted { task, created: true })
+        rt::spawn(run_command(
+            Rc::clone(self),
+            Rc::clone(&task),
+            command,
+            ticket,
+        ));
+        Ok(Accepted {
+            task,
+            created: true,
+        })
     }
 
     /// Runs one HTTP task up to its response. `None` in place of the response when the task ends
@@ -301,13 +331,20 @@ impl Shard {
     where
         B: Body<Data = Bytes, Error = BodyError> + Send + 'static,
     {
-        let accepted_ns = clock::monotonic_ns();
+        let received_ns = clock::monotonic_ns();
         let (loaded, cold) = self.load(artifact).await?;
         loaded.http()?;
         let ticket = self.admit()?;
         let limits = loaded.limits;
-        let task =
-            self.new_task(&loaded, Kind::Http, limits, trace, TaskOutput::Response, cold, accepted_ns);
+        let task = self.new_task(
+            &loaded,
+            Kind::Http,
+            limits,
+            trace,
+            TaskOutput::Response,
+            cold,
+            received_ns,
+        );
         let response = run_http(self, &task, loaded, request, ticket).await;
         Ok((task, response))
     }
@@ -368,13 +405,19 @@ impl Shard {
         self.admission.is_closed()
     }
 
+    /// Accepts no more tasks.
+    pub fn refuse_tasks(&self) {
+        self.admission.close();
+    }
+
     /// Accepts no more tasks, lets those it has finish until `deadline` has passed, then stops them
     /// and sends what is left of the telemetry.
     pub async fn drain(&self, deadline: Duration) {
-        self.admission.close();
+        self.refuse_tasks();
         let idle = |shard: &Self| shard.running() == 0 && shard.queued() == 0;
         let wait = async |limit: Duration| {
-            let end = clock::monotonic_ns() + u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX / 2);
+            let end =
+                clock::monotonic_ns() + u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX / 2);
             while !idle(self) && clock::monotonic_ns() < end {
                 rt::sleep(Duration::from_millis(5)).await;
             }
@@ -383,10 +426,6 @@ impl Shard {
         self.table.stop_all(Stop::Draining);
         wait(Duration::from_secs(1)).await;
         self.steps.stop().await;
-    }
-
-    pub(crate) fn admission(&self) -> &Admission {
-        &self.admission
     }
 
     async fn load(&self, digest: &Digest) -> Result<(Rc<Loaded>, bool), Error> {
@@ -398,7 +437,9 @@ impl Shard {
     }
 
     fn admit(&self) -> Result<crate::admission::Ticket, Error> {
-        self.admission.admit().inspect_err(|_| self.metrics.task_refused())
+        self.admission
+            .admit()
+            .inspect_err(|_| self.metrics.task_refused())
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is a fact of the one task")]
@@ -410,7 +451,7 @@ impl Shard {
         trace: TraceContext,
         output: TaskOutput,
         cold: bool,
-        accepted_ns: u64,
+        received_ns: u64,
     ) -> Rc<Task> {
         let id = self.ids.borrow_mut().next(SystemTime::now());
         let control = Control::new(limits.cpu_ms_max);
@@ -423,7 +464,7 @@ impl Shard {
             control,
             output,
             cold,
-            accepted_ns,
+            received_ns,
         };
         let task = Rc::new(Task::new(new));
         self.steps.submitted(&task);
@@ -460,7 +501,10 @@ pub fn lost(id: TaskId) -> task::Task {
         started_ms: None,
         ended_ms: None,
         exit_code: None,
-        error: Some(TaskError { code: Code::ShardLost, message }),
+        error: Some(TaskError {
+            code: Code::ShardLost,
+            message,
+        }),
         trace_id: None,
         usage: Usage::default(),
         output_bytes: 0,
@@ -470,13 +514,20 @@ pub fn lost(id: TaskId) -> task::Task {
 }
 
 fn program_name(loaded: &Loaded) -> String {
-    loaded.manifest.name.clone().unwrap_or_else(|| "main.wasm".into())
+    loaded
+        .manifest
+        .name
+        .clone()
+        .unwrap_or_else(|| "main.wasm".into())
 }
 
 fn check_arguments(submit: &Submit) -> Result<(), Error> {
     let arguments: usize = submit.arguments.iter().map(String::len).sum();
-    let environment: usize =
-        submit.environment.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let environment: usize = submit
+        .environment
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
     let bytes = arguments + environment;
     if bytes > ARGUMENTS_BYTES_MAX {
         return Err(Error::RequestInvalid(format!(
@@ -485,12 +536,19 @@ fn check_arguments(submit: &Submit) -> Result<(), Error> {
     }
     let has_nul = |text: &String| text.contains('\0');
     if submit.arguments.iter().any(has_nul)
-        || submit.environment.iter().any(|(name, value)| has_nul(name) || has_nul(value))
+        || submit
+            .environment
+            .iter()
+            .any(|(name, value)| has_nul(name) || has_nul(value))
     {
-        return Err(Error::RequestInvalid("arguments and environment cannot hold NUL".into()));
+        return Err(Error::RequestInvalid(
+            "arguments and environment cannot hold NUL".into(),
+        ));
     }
     if submit.wall_ms_max == Some(0) {
-        return Err(Error::RequestInvalid("timeout is 0; give at least 1 ms".into()));
+        return Err(Error::RequestInvalid(
+            "timeout is 0; give at least 1 ms".into(),
+        ));
     }
     Ok(())
 }
@@ -500,7 +558,9 @@ fn check_environment(environment: &[(String, String)], loaded: &Loaded) -> Resul
     let declared = &loaded.manifest.capabilities.environment;
     for (name, _) in environment {
         if name.is_empty() || name.contains('=') {
-            return Err(Error::RequestInvalid(format!("'{name}' is not a name of an environment variable")));
+            return Err(Error::RequestInvalid(format!(
+                "'{name}' is not a name of an environment variable"
+            )));
         }
         if !declared.is_empty() && !declared.contains(name) {
             return Err(Error::RequestInvalid(format!(
@@ -514,8 +574,12 @@ fn check_environment(environment: &[(String, String)], loaded: &Loaded) -> Resul
 
 fn seed() -> Result<u64, Error> {
     let mut bytes = [0; 8];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| Error::Io { what: "cannot get random bytes".into(), error: error.into() })?;
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(
+        |error| Error::Io {
+            what: "cannot get random bytes".into(),
+            error: error.into(),
+        },
+    )?;
     Ok(u64::from_ne_bytes(bytes))
 }
 

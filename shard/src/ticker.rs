@@ -41,15 +41,20 @@ impl Ticker {
             asleep: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         });
-        let handle = std::thread::Builder::new().name("vyr-epoch".into()).spawn({
-            let shared = Arc::clone(&shared);
-            let engine = engine.wasmtime.clone();
-            move || {
-                crate::cpu::leave_core();
-                tick(&shared, &engine);
-            }
-        })?;
-        Ok(Self { shared, thread: handle.thread().clone() })
+        let handle = std::thread::Builder::new()
+            .name("vyr-epoch".into())
+            .spawn({
+                let shared = Arc::clone(&shared);
+                let engine = engine.wasmtime.clone();
+                move || {
+                    crate::cpu::leave_core();
+                    tick(&shared, &engine);
+                }
+            })?;
+        Ok(Self {
+            shared,
+            thread: handle.thread().clone(),
+        })
     }
 
     pub(crate) fn running(&self) -> Running {
@@ -57,7 +62,9 @@ impl Ticker {
         if self.shared.asleep.swap(false, Ordering::SeqCst) {
             self.thread.unpark();
         }
-        Running { shared: Arc::clone(&self.shared) }
+        Running {
+            shared: Arc::clone(&self.shared),
+        }
     }
 }
 
@@ -85,7 +92,8 @@ fn tick(shared: &Shared, engine: &wasmtime::Engine) {
         if idle_ticks > IDLE_TICKS_MAX {
             shared.asleep.store(true, Ordering::SeqCst);
             // A guest that started before the store above did not see it: look once more.
-            if shared.running.load(Ordering::SeqCst) == 0 && !shared.stopped.load(Ordering::SeqCst) {
+            if shared.running.load(Ordering::SeqCst) == 0 && !shared.stopped.load(Ordering::SeqCst)
+            {
                 std::thread::park();
             }
             shared.asleep.store(false, Ordering::SeqCst);

@@ -54,7 +54,10 @@ impl CompiledCache {
             .mode(0o700)
             .create(dir)
             .map_err(|error| failed("cannot make", dir, error))?;
-        Ok(Self { dir: dir.to_owned(), compiler })
+        Ok(Self {
+            dir: dir.to_owned(),
+            compiler,
+        })
     }
 
     /// The compiled component, and whether it had to be compiled. Blocks; not for an executor.
@@ -80,9 +83,12 @@ impl CompiledCache {
         let file = self
             .open_verified(engine, digest)
             .map_err(|reason| Error::Compiled { reason })?
-            .ok_or_else(|| Error::Compiled { reason: "the file vanished after it was written".into() })?;
-        let component = map(engine, &file)
-            .map_err(|error| Error::Compiled { reason: format!("does not load: {error:#}") })?;
+            .ok_or_else(|| Error::Compiled {
+                reason: "the file vanished after it was written".into(),
+            })?;
+        let component = map(engine, &file).map_err(|error| Error::Compiled {
+            reason: format!("does not load: {error:#}"),
+        })?;
         Ok((component, true))
     }
 
@@ -101,7 +107,9 @@ impl CompiledCache {
 
     /// Forgets the compiled code of a component, in every engine's form.
     pub fn remove(&self, digest: &Digest) {
-        let Ok(entries) = fs::read_dir(&self.dir) else { return };
+        let Ok(entries) = fs::read_dir(&self.dir) else {
+            return;
+        };
         let prefix = format!("{}.", digest.hex());
         for entry in entries.flatten() {
             if entry.file_name().to_string_lossy().starts_with(&prefix) {
@@ -117,7 +125,8 @@ impl CompiledCache {
     }
 
     fn path(&self, engine: &Engine, digest: &Digest) -> PathBuf {
-        self.dir.join(format!("{}.{:016x}.cwasm", digest.hex(), engine.key()))
+        self.dir
+            .join(format!("{}.{:016x}.cwasm", digest.hex(), engine.key()))
     }
 
     /// The open file when it is there and has its digest. The reason is text: whatever it is, the
@@ -134,10 +143,14 @@ impl CompiledCache {
             .and_then(|file| file.take(128).read_to_string(&mut expected))
             .map_err(|error| format!("its checksum cannot be read: {error}"))?;
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+        file.read_to_end(&mut bytes)
+            .map_err(|error| error.to_string())?;
         let found = Digest::of(&bytes);
         if expected.trim_end() != found.to_string() {
-            return Err(format!("its digest is {found}, not {}", expected.trim_end()));
+            return Err(format!(
+                "its digest is {found}, not {}",
+                expected.trim_end()
+            ));
         }
         Ok(Some(file))
     }
@@ -151,7 +164,8 @@ impl CompiledCache {
             }
             Compiler::Process(program) => {
                 let source = self.draft(&target, "wasm");
-                let result = write_synced(&source, wasm).and_then(|()| run(program, &source, &draft));
+                let result =
+                    write_synced(&source, wasm).and_then(|()| run(program, &source, &draft));
                 let _ = fs::remove_file(&source);
                 result
             }
@@ -168,7 +182,8 @@ impl CompiledCache {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let stem = target.file_name().unwrap_or_default().to_string_lossy();
-        self.dir.join(format!(".{stem}.{}.{number}.{kind}", std::process::id()))
+        self.dir
+            .join(format!(".{stem}.{}.{number}.{kind}", std::process::id()))
     }
 
     /// The checksum goes first: a crash between the two leaves an old file that does not fit it,
@@ -189,7 +204,10 @@ fn checksum_path(path: &Path) -> PathBuf {
 }
 
 fn failed(what: &str, path: &Path, error: io::Error) -> Error {
-    Error::Io { what: format!("{what} {}", path.display()), error }
+    Error::Io {
+        what: format!("{what} {}", path.display()),
+        error,
+    }
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), Error> {
@@ -207,10 +225,9 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 }
 
 fn compile(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>, Error> {
-    engine
-        .wasmtime
-        .precompile_component(wasm)
-        .map_err(|error| Error::ArtifactInvalid(format!("the component does not compile: {error:#}")))
+    engine.wasmtime.precompile_component(wasm).map_err(|error| {
+        Error::ArtifactInvalid(format!("the component does not compile: {error:#}"))
+    })
 }
 
 /// The compiler process: compiles the component in `wasm` into `out`.
@@ -258,7 +275,9 @@ fn run(program: &Path, wasm: &Path, out: &Path) -> Result<(), Error> {
     }
     Err(Error::ArtifactInvalid(match status.code() {
         Some(_) => message.trim().trim_start_matches("error: ").to_owned(),
-        None => format!("the compiler ended by {status}; the component is too large for this machine"),
+        None => {
+            format!("the compiler ended by {status}; the component is too large for this machine")
+        }
     }))
 }
 

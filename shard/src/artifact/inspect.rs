@@ -76,13 +76,22 @@ pub fn inspect(wasm: &[u8]) -> Result<Inspected<'_>, Error> {
     }
     let kinds: Vec<Kind> = [(Kind::Command, COMMAND_EXPORT), (Kind::Http, HTTP_EXPORT)]
         .into_iter()
-        .filter(|(_, interface)| exports.iter().any(|export| is_version_of(export, interface)))
+        .filter(|(_, interface)| {
+            exports
+                .iter()
+                .any(|export| is_version_of(export, interface))
+        })
         .map(|(kind, _)| kind)
         .collect();
     if kinds.is_empty() {
         return Err(Error::ArtifactInvalid(explain_exports(&exports)));
     }
-    Ok(Inspected { component, kinds, imports, exports })
+    Ok(Inspected {
+        component,
+        kinds,
+        imports,
+        exports,
+    })
 }
 
 fn invalid(message: impl Into<String>) -> Error {
@@ -133,12 +142,15 @@ fn interfaces(component: &[u8]) -> Result<(Vec<String>, Vec<String>), Error> {
 /// Whether `name` is `interface` (written up to the minor version) in any patch version.
 fn is_version_of(name: &str, interface: &str) -> bool {
     name.strip_prefix(interface).is_some_and(|rest| {
-        rest.strip_prefix('.').is_some_and(|patch| patch.bytes().all(|b| b.is_ascii_digit()))
+        rest.strip_prefix('.')
+            .is_some_and(|patch| patch.bytes().all(|b| b.is_ascii_digit()))
     })
 }
 
 fn is_offered(import: &str) -> bool {
-    let Some((interface, version)) = import.split_once('@') else { return false };
+    let Some((interface, version)) = import.split_once('@') else {
+        return false;
+    };
     OFFERED.contains(&interface) && is_version_of(version, "0.2")
 }
 
@@ -161,10 +173,14 @@ fn explain_import(import: &str) -> String {
 }
 
 fn explain_exports(exports: &[String]) -> String {
-    let has = if exports.is_empty() { "nothing".to_owned() } else { format!("only '{}'", exports.join("', '")) };
-    let newer = exports.iter().find(|export| {
-        export.starts_with("wasi:cli/run@") || export.starts_with("wasi:http/")
-    });
+    let has = if exports.is_empty() {
+        "nothing".to_owned()
+    } else {
+        format!("only '{}'", exports.join("', '"))
+    };
+    let newer = exports
+        .iter()
+        .find(|export| export.starts_with("wasi:cli/run@") || export.starts_with("wasi:http/"));
     let remedy = if newer.is_some() {
         "VYR runs WASI 0.2; build for a WASI 0.2 world"
     } else {
@@ -176,7 +192,8 @@ fn explain_exports(exports: &[String]) -> String {
 
 /// Makes a component of a preview-1 command module.
 fn wrap_preview_1(module: &[u8]) -> Result<Vec<u8>, Error> {
-    let malformed = |error: wasmparser::BinaryReaderError| invalid(format!("malformed core module: {error}"));
+    let malformed =
+        |error: wasmparser::BinaryReaderError| invalid(format!("malformed core module: {error}"));
     let mut has_start = false;
     for payload in Parser::new(0).parse_all(module) {
         match payload.map_err(malformed)? {
@@ -217,7 +234,11 @@ fn wrap_preview_1(module: &[u8]) -> Result<Vec<u8>, Error> {
             )?
             .encode()
     };
-    encode().map_err(|error| invalid(format!("the core module cannot become a component: {error:#}")))
+    encode().map_err(|error| {
+        invalid(format!(
+            "the core module cannot become a component: {error:#}"
+        ))
+    })
 }
 
 #[cfg(test)]

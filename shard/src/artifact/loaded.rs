@@ -42,21 +42,41 @@ impl Loaded {
     ) -> Self {
         let command = CommandPre::new(pre.clone()).ok();
         let http = ProxyPre::new(pre).ok();
-        Self { digest, manifest, limits, command, http }
+        Self {
+            digest,
+            manifest,
+            limits,
+            command,
+            http,
+        }
     }
 
     pub(crate) fn command(&self) -> Result<&CommandPre<Guest>, Error> {
-        self.command.as_ref().ok_or_else(|| self.lacks("'wasi:cli/run@0.2.x' (a command)"))
+        self.command
+            .as_ref()
+            .ok_or_else(|| self.lacks("'wasi:cli/run@0.2.x' (a command)"))
     }
 
     pub(crate) fn http(&self) -> Result<&ProxyPre<Guest>, Error> {
-        self.http.as_ref().ok_or_else(|| self.lacks("'wasi:http/incoming-handler@0.2.x' (HTTP)"))
+        self.http
+            .as_ref()
+            .ok_or_else(|| self.lacks("'wasi:http/incoming-handler@0.2.x' (HTTP)"))
     }
 
     fn lacks(&self, needs: &'static str) -> Error {
-        let kinds = [(Kind::Command, self.command.is_some()), (Kind::Http, self.http.is_some())];
-        let has: Vec<_> = kinds.iter().filter(|(_, has)| *has).map(|(kind, _)| kind.as_str()).collect();
-        Error::KindUnsupported { needs, has: has.join(" and ") }
+        let kinds = [
+            (Kind::Command, self.command.is_some()),
+            (Kind::Http, self.http.is_some()),
+        ];
+        let has: Vec<_> = kinds
+            .iter()
+            .filter(|(_, has)| *has)
+            .map(|(kind, _)| kind.as_str())
+            .collect();
+        Error::KindUnsupported {
+            needs,
+            has: has.join(" and "),
+        }
     }
 }
 
@@ -94,7 +114,13 @@ impl Loader {
         loaded_max: usize,
     ) -> Result<Self, Error> {
         let linker = Arc::new(linker(&engine)?);
-        let sources = Sources { engine, linker, store, trust_keys, compiled };
+        let sources = Sources {
+            engine,
+            linker,
+            store,
+            trust_keys,
+            compiled,
+        };
         Ok(Self {
             sources,
             cap,
@@ -123,7 +149,11 @@ impl Loader {
     }
 
     /// Makes a component runnable that is in no store, under its own digest.
-    pub(crate) async fn adopt(&self, component: Vec<u8>, manifest: Manifest) -> Result<Digest, Error> {
+    pub(crate) async fn adopt(
+        &self,
+        component: Vec<u8>,
+        manifest: Manifest,
+    ) -> Result<Digest, Error> {
         let digest = Digest::of(&component);
         let cell = self.cell(&digest);
         let load = async || {
@@ -150,7 +180,10 @@ impl Loader {
     }
 
     fn ready(&self, digest: Digest, manifest: Manifest, pre: InstancePre<Guest>) -> Rc<Loaded> {
-        let limits = manifest.limits.over(&TaskLimits::DEFAULT).capped_by(&self.cap);
+        let limits = manifest
+            .limits
+            .over(&TaskLimits::DEFAULT)
+            .capped_by(&self.cap);
         Rc::new(Loaded::new(digest, manifest, limits, pre))
     }
 
@@ -162,11 +195,20 @@ impl Loader {
             return Rc::clone(&entry.cell);
         }
         if cells.len() >= self.loaded_max {
-            let oldest = cells.iter().min_by_key(|(_, entry)| entry.used).map(|(digest, _)| *digest);
+            let oldest = cells
+                .iter()
+                .min_by_key(|(_, entry)| entry.used)
+                .map(|(digest, _)| *digest);
             oldest.and_then(|digest| cells.remove(&digest));
         }
         let cell = Rc::default();
-        cells.insert(*digest, Entry { cell: Rc::clone(&cell), used: self.clock.get() });
+        cells.insert(
+            *digest,
+            Entry {
+                cell: Rc::clone(&cell),
+                used: self.clock.get(),
+            },
+        );
         cell
     }
 }
@@ -174,7 +216,7 @@ impl Loader {
 impl Sources {
     fn load(&self, digest: &Digest) -> Result<(Manifest, InstancePre<Guest>), Error> {
         let artifact = self.store.get(digest)?;
-        self.trust_keys.check(&artifact)?;
+        artifact.check_trust(&self.trust_keys)?;
         // Read even when compiled code is there: a byte that flipped in the component on disk is
         // found before anything of it runs.
         let wasm = self.store.wasm(&artifact)?;

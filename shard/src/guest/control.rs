@@ -74,7 +74,10 @@ impl Control {
 
     /// Ends the guest for this reason, unless it was stopped before.
     pub(crate) fn stop(&self, reason: Stop) {
-        if self.stop.compare_exchange(0, reason as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        if self
+            .stop
+            .compare_exchange(0, reason as u8, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
             && let Some(waker) = lock(&self.waker).take()
         {
             waker.wake();
@@ -122,7 +125,11 @@ impl Control {
     }
 
     pub(super) fn set_memory(&self, sum_bytes: u64, granted: bool) {
-        let cell = if granted { &self.memory_peak_bytes } else { &self.memory_refused_bytes };
+        let cell = if granted {
+            &self.memory_peak_bytes
+        } else {
+            &self.memory_refused_bytes
+        };
         cell.store(sum_bytes, Ordering::Relaxed);
     }
 
@@ -135,16 +142,22 @@ impl Control {
         if self.cpu_ns() + slice_ns > self.cpu_ns_max {
             self.stop(Stop::CpuTime);
         }
-        if self.stopped().is_some() { Err(Stopped) } else { Ok(()) }
+        if self.stopped().is_some() {
+            Err(Stopped)
+        } else {
+            Ok(())
+        }
     }
 
     fn enter_slice(&self) {
-        self.slice_started_ns.store(monotonic_ns(), Ordering::Relaxed);
+        self.slice_started_ns
+            .store(monotonic_ns(), Ordering::Relaxed);
     }
 
     fn leave_slice(&self) {
         let started = self.slice_started_ns.swap(0, Ordering::Relaxed);
-        self.cpu_ns.fetch_add(monotonic_ns() - started, Ordering::Relaxed);
+        self.cpu_ns
+            .fetch_add(monotonic_ns() - started, Ordering::Relaxed);
     }
 }
 
@@ -171,7 +184,10 @@ pub(crate) enum Ended<T> {
 
 impl<F> Guarded<F> {
     pub(crate) fn new(future: F, control: Arc<Control>) -> Self {
-        Self { future: Some(Box::pin(future)), control }
+        Self {
+            future: Some(Box::pin(future)),
+            control,
+        }
     }
 }
 
@@ -184,7 +200,9 @@ impl<F: Future> Future for Guarded<F> {
             this.future = None;
             return Poll::Ready(Ended::Stopped);
         }
-        let Some(future) = this.future.as_mut() else { return Poll::Ready(Ended::Stopped) };
+        let Some(future) = this.future.as_mut() else {
+            return Poll::Ready(Ended::Stopped);
+        };
         this.control.enter_slice();
         let result = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));
         this.control.leave_slice();
@@ -243,7 +261,10 @@ mod tests {
         let control = Control::new(1000);
         let guarded = Guarded::new(std::future::pending::<()>(), Arc::clone(&control));
         let stopper = std::thread::spawn(move || control.stop(Stop::Cancelled));
-        assert!(matches!(futures_lite::future::block_on(guarded), Ended::Stopped));
+        assert!(matches!(
+            futures_lite::future::block_on(guarded),
+            Ended::Stopped
+        ));
         stopper.join().expect("the thread only stops the control");
     }
 }

@@ -44,13 +44,20 @@ pub(crate) struct Wiring<'a> {
 
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
 impl WasiHttpView for Guest {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { hooks: &mut self.outgoing, table: &mut self.table, ctx: &mut self.http }
+        WasiHttpCtxView {
+            hooks: &mut self.outgoing,
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
     }
 }
 
@@ -59,7 +66,9 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<Guest>, Error> {
     let mut linker = Linker::new(&engine.wasmtime);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)
         .and_then(|()| wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker))
-        .map_err(|error| Error::Engine { reason: format!("{error:#}") })?;
+        .map_err(|error| Error::Engine {
+            reason: format!("{error:#}"),
+        })?;
     Ok(linker)
 }
 
@@ -92,7 +101,10 @@ pub(crate) fn store(
     let control = Arc::clone(control);
     store.epoch_deadline_callback(move |_| {
         control.check_slice()?;
-        Ok(wasmtime::UpdateDeadline::YieldCustom(1, Box::pin(rt::yield_to_io())))
+        Ok(wasmtime::UpdateDeadline::YieldCustom(
+            1,
+            Box::pin(rt::yield_to_io()),
+        ))
     });
     store
 }

@@ -40,7 +40,10 @@ impl Pipe {
     /// An empty pipe that holds about `capacity_bytes`.
     #[must_use]
     pub fn new(capacity_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { capacity_bytes, state: Mutex::default() })
+        Arc::new(Self {
+            capacity_bytes,
+            state: Mutex::default(),
+        })
     }
 
     /// A pipe that holds `bytes` and nothing more.
@@ -178,8 +181,15 @@ mod tests {
     fn a_full_pipe_makes_the_writer_wait() {
         block_on(async {
             let pipe = Pipe::new(4);
-            assert!(pipe.write(Bytes::from_static(b"abcdef")).await, "one chunk may exceed the capacity");
-            assert!(poll_once(pipe.write(Bytes::from_static(b"g"))).await.is_none());
+            assert!(
+                pipe.write(Bytes::from_static(b"abcdef")).await,
+                "one chunk may exceed the capacity"
+            );
+            assert!(
+                poll_once(pipe.write(Bytes::from_static(b"g")))
+                    .await
+                    .is_none()
+            );
             assert_eq!(pipe.try_read(4).as_deref(), Some(&b"abcd"[..]));
             assert!(pipe.write(Bytes::from_static(b"g")).await);
             pipe.end(PipeEnd::Complete);

@@ -47,7 +47,10 @@ struct KeptState {
 
 impl Kept {
     pub(crate) fn new(limit_bytes: u64) -> Arc<Self> {
-        Arc::new(Self { limit_bytes, state: Mutex::default() })
+        Arc::new(Self {
+            limit_bytes,
+            state: Mutex::default(),
+        })
     }
 
     /// A copy of what is kept so far.
@@ -174,9 +177,10 @@ impl OutputStream for Output {
 
     fn check_write(&mut self) -> StreamResult<usize> {
         match self {
-            Self::Streamed(pipe) => {
-                pipe.room().map(|room| room.min(WRITE_BYTES_MAX)).ok_or(StreamError::Closed)
-            }
+            Self::Streamed(pipe) => pipe
+                .room()
+                .map(|room| room.min(WRITE_BYTES_MAX))
+                .ok_or(StreamError::Closed),
             Self::Kept(..) | Self::Log(_) => Ok(WRITE_BYTES_MAX),
         }
     }

@@ -26,13 +26,21 @@ pub(crate) async fn run(shard: Rc<Shard>, task: Rc<Task>, command: Command, tick
     // Whoever feeds the input or reads the output learns that the task is over.
     input.close_reader();
     if let TaskOutput::Streamed(pipe) = task.task_output() {
-        let complete = task.error().is_none_or(|error| error.code == vyr_core::problem::Code::GuestExit);
-        pipe.end(if complete { PipeEnd::Complete } else { PipeEnd::Broken });
+        let complete = task
+            .error()
+            .is_none_or(|error| error.code == vyr_core::problem::Code::GuestExit);
+        pipe.end(if complete {
+            PipeEnd::Complete
+        } else {
+            PipeEnd::Broken
+        });
     }
 }
 
 async fn guest_run(shard: &Rc<Shard>, task: &Rc<Task>, command: Command, ticket: Ticket) {
-    let Some(running) = begin(shard, task, ticket).await else { return };
+    let Some(running) = begin(shard, task, ticket).await else {
+        return;
+    };
     let control = Arc::clone(&task.control);
     let output = match task.task_output() {
         TaskOutput::Kept(kept) => Output::Kept(Arc::clone(kept), Arc::clone(&control)),
@@ -42,7 +50,10 @@ async fn guest_run(shard: &Rc<Shard>, task: &Rc<Task>, command: Command, ticket:
     let wiring = Wiring {
         arguments: &command.arguments,
         environment: &command.environment,
-        input: Input { pipe: command.input, control: Arc::clone(&control) },
+        input: Input {
+            pipe: command.input,
+            control: Arc::clone(&control),
+        },
         output,
         log: Arc::clone(&task.log),
     };
@@ -58,5 +69,7 @@ async fn guest_run(shard: &Rc<Shard>, task: &Rc<Task>, command: Command, ticket:
         result
     };
     let ended = Guarded::new(guest, control).await;
-    running.finish_guest(ended, |result| Outcome::exited(if result.is_ok() { 0 } else { 1 }));
+    running.finish_guest(ended, |result| {
+        Outcome::exited(if result.is_ok() { 0 } else { 1 })
+    });
 }

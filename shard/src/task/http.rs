@@ -15,7 +15,7 @@ use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 use vyr_core::problem::Code;
-use wasmtime_wasi_http::p2::WasiHttpView as _;
+use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
@@ -65,7 +65,10 @@ where
     let wiring = Wiring {
         arguments: &[],
         environment: &[],
-        input: Input { pipe: no_input(), control: Arc::clone(&control) },
+        input: Input {
+            pipe: no_input(),
+            control: Arc::clone(&control),
+        },
         output: Output::Log(Arc::clone(&task.log)),
         log: Arc::clone(&task.log),
     };
@@ -99,7 +102,9 @@ where
     let mut guest = Guarded::new(guest, control);
     let first = poll_fn(|context| match Pin::new(&mut guest).poll(context) {
         Poll::Ready(ended) => Poll::Ready(First::Ended(ended)),
-        Poll::Pending => Pin::new(&mut receiver).poll(context).map(|response| First::Response(response.ok())),
+        Poll::Pending => Pin::new(&mut receiver)
+            .poll(context)
+            .map(|response| First::Response(response.ok())),
     })
     .await;
     let response = match first {
@@ -125,7 +130,11 @@ where
     if task.error().is_some() {
         return None;
     }
-    let body = |body| ResponseBody { body, task: Rc::clone(task), at_end: false };
+    let body = |body| ResponseBody {
+        body,
+        task: Rc::clone(task),
+        at_end: false,
+    };
     response?.ok().map(|response| response.map(body))
 }
 

@@ -31,11 +31,14 @@ struct Queued {
 
 /// Waits for the task's turn. `None` when it was stopped before, and has ended.
 pub(crate) async fn begin(shard: &Rc<Shard>, task: &Rc<Task>, ticket: Ticket) -> Option<Running> {
-    let queued = Queued { shard: Rc::clone(shard), task: Rc::clone(task), left: Cell::new(false) };
-    let turn = or(
-        async { Err(task.control.until_stopped().await) },
-        async { Ok(ticket.turn().await) },
-    )
+    let queued = Queued {
+        shard: Rc::clone(shard),
+        task: Rc::clone(task),
+        left: Cell::new(false),
+    };
+    let turn = or(async { Err(task.control.until_stopped().await) }, async {
+        Ok(ticket.turn().await)
+    })
     .await;
     queued.left.set(true);
     match turn {
@@ -59,24 +62,18 @@ pub(crate) async fn begin(shard: &Rc<Shard>, task: &Rc<Task>, ticket: Ticket) ->
 }
 
 impl Running {
-    pub(crate) fn shard(&self) -> &Rc<Shard> {
-        &self.shard
-    }
-
-    pub(crate) fn task(&self) -> &Rc<Task> {
-        &self.task
-    }
-
     pub(crate) fn instantiated(&self, started_ns: u64) {
-        let took_ns = clock::monotonic_ns() - started_ns;
-        self.task.set_instantiated(took_ns);
-        self.shard.steps.instantiated(&self.task, started_ns, took_ns);
+        let ended_ns = clock::monotonic_ns();
+        self.task.set_instantiated(ended_ns - started_ns);
+        self.shard
+            .steps
+            .instantiated(&self.task, started_ns, ended_ns);
     }
 
     pub(crate) fn executed(&self, started_ns: u64) {
-        let took_ns = clock::monotonic_ns() - started_ns;
-        self.task.set_executed(took_ns);
-        self.shard.steps.executed(&self.task, started_ns, took_ns);
+        let ended_ns = clock::monotonic_ns();
+        self.task.set_executed(ended_ns - started_ns);
+        self.shard.steps.executed(&self.task, started_ns, ended_ns);
     }
 
     /// Ends the task as its guest's future ended.
@@ -125,13 +122,20 @@ impl Drop for Queued {
 }
 
 fn abandoned(task: &Task) -> Outcome {
-    Outcome::stopped(task.control.stopped().unwrap_or(Stop::ClientGone), &task.limits)
+    Outcome::stopped(
+        task.control.stopped().unwrap_or(Stop::ClientGone),
+        &task.limits,
+    )
 }
 
 fn end(shard: &Shard, task: &Task, outcome: Outcome) {
+    let ended_ns = clock::monotonic_ns();
     if task.finish(outcome) {
+        let (total_ns, ran) = (ended_ns - task.received_ns, task.started_ns.get() > 0);
+        shard
+            .metrics
+            .task_ended(task.kind, task.status(), &task.usage(), total_ns, ran);
         shard.table.ended(task);
-        shard.metrics.task_ended(&task.describe());
-        shard.steps.completed(task);
+        shard.steps.completed(task, ended_ns);
     }
 }

@@ -19,8 +19,8 @@ use vyr_core::task::{self, Kind, Status, TaskError, Usage};
 use vyr_core::trace::TraceContext;
 
 pub(crate) use command::{Command, run as run_command};
-pub use http::{BodyError, ResponseBody};
 pub(crate) use http::run as run_http;
+pub use http::{BodyError, ResponseBody};
 pub(crate) use outcome::Outcome;
 pub(crate) use table::Table;
 pub(crate) use watch::Watch;
@@ -41,6 +41,8 @@ pub struct Task {
     output: TaskOutput,
     progress: RefCell<Progress>,
     changed: Notify,
+    /// When its request arrived, monotonic.
+    pub(crate) received_ns: u64,
     /// When it was accepted, monotonic.
     pub(crate) accepted_ns: u64,
     /// When its turn came, monotonic; 0 before.
@@ -82,7 +84,7 @@ pub(crate) struct NewTask {
     pub(crate) control: Arc<Control>,
     pub(crate) output: TaskOutput,
     pub(crate) cold: bool,
-    pub(crate) accepted_ns: u64,
+    pub(crate) received_ns: u64,
 }
 
 impl Task {
@@ -102,10 +104,14 @@ impl Task {
                 ended_ms: None,
                 exit_code: None,
                 error: None,
-                usage: Usage { cold: new.cold, ..Usage::default() },
+                usage: Usage {
+                    cold: new.cold,
+                    ..Usage::default()
+                },
             }),
             changed: Notify::new(),
-            accepted_ns: new.accepted_ns,
+            received_ns: new.received_ns,
+            accepted_ns: clock::monotonic_ns(),
             started_ns: Cell::new(0),
         }
     }
@@ -251,6 +257,11 @@ impl Task {
         true
     }
 
+    /// What it has used so far.
+    pub(crate) fn usage(&self) -> Usage {
+        self.progress.borrow().usage
+    }
+
     /// The error of an ended task.
     #[must_use]
     pub fn error(&self) -> Option<TaskError> {
@@ -259,6 +270,9 @@ impl Task {
 }
 
 pub(crate) fn unix_ms_of(id: TaskId) -> u64 {
-    let since = id.submitted_at().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = id
+        .submitted_at()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

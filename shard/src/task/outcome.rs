@@ -20,7 +20,11 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     fn new(status: Status, exit_code: Option<i32>, error: Option<TaskError>) -> Self {
-        Self { status, exit_code, error }
+        Self {
+            status,
+            exit_code,
+            error,
+        }
     }
 
     pub(crate) fn succeeded(exit_code: Option<i32>) -> Self {
@@ -28,7 +32,14 @@ impl Outcome {
     }
 
     pub(crate) fn failed(code: Code, message: impl Into<String>) -> Self {
-        Self::new(Status::Failed, None, Some(TaskError { code, message: message.into() }))
+        Self::new(
+            Status::Failed,
+            None,
+            Some(TaskError {
+                code,
+                message: message.into(),
+            }),
+        )
     }
 
     /// The guest's exit code, when it ran to its end.
@@ -37,23 +48,30 @@ impl Outcome {
             return Self::succeeded(Some(0));
         }
         let message = format!("the guest ended with exit code {exit_code}; its log may say why");
-        Self { exit_code: Some(exit_code), ..Self::failed(Code::GuestExit, message) }
+        Self {
+            exit_code: Some(exit_code),
+            ..Self::failed(Code::GuestExit, message)
+        }
     }
 
     /// The guest was stopped from outside.
     pub(crate) fn stopped(stop: Stop, limits: &TaskLimits) -> Self {
         let (status, code, message) = match stop {
-            Stop::Cancelled => {
-                (Status::Cancelled, Code::Cancelled, "the task was cancelled on request".to_owned())
-            }
+            Stop::Cancelled => (
+                Status::Cancelled,
+                Code::Cancelled,
+                "the task was cancelled on request".to_owned(),
+            ),
             Stop::ClientGone => (
                 Status::Cancelled,
                 Code::ClientGone,
                 "the client closed its connection before the task had ended".to_owned(),
             ),
-            Stop::Draining => {
-                (Status::Cancelled, Code::Cancelled, "the node was stopped before the task had ended".to_owned())
-            }
+            Stop::Draining => (
+                Status::Cancelled,
+                Code::Cancelled,
+                "the node was stopped before the task had ended".to_owned(),
+            ),
             Stop::WallTime => (
                 Status::TimedOut,
                 Code::WallTimeExceeded,
@@ -88,7 +106,11 @@ impl Outcome {
     }
 
     /// The guest's call returned an error: an exit, or a trap.
-    pub(crate) fn from_error(error: &wasmtime::Error, control: &Control, limits: &TaskLimits) -> Self {
+    pub(crate) fn from_error(
+        error: &wasmtime::Error,
+        control: &Control,
+        limits: &TaskLimits,
+    ) -> Self {
         if let Some(exit) = error.downcast_ref::<I32Exit>() {
             return Self::exited(exit.0);
         }
@@ -116,7 +138,10 @@ impl Outcome {
 
     pub(crate) fn panicked(message: &str) -> Self {
         tracing::error!(message, "a task's host side panicked");
-        Self::failed(Code::Internal, "a defect of VYR ended the task; the node's log has the details")
+        Self::failed(
+            Code::Internal,
+            "a defect of VYR ended the task; the node's log has the details",
+        )
     }
 }
 
@@ -127,7 +152,8 @@ impl std::fmt::Display for WithoutBacktrace<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut first = true;
         for cause in self.0.chain() {
-            if cause.downcast_ref::<WasmBacktrace>().is_some() || cause.to_string().starts_with("error while executing") {
+            // The outermost text is the backtrace, which is written frame by frame instead.
+            if cause.to_string().starts_with("error while executing") {
                 continue;
             }
             if !first {

@@ -61,7 +61,11 @@ impl Table {
 
     /// Counts an ended task against the bounds and forgets what exceeds them.
     pub(crate) fn ended(&self, task: &Task) {
-        let ended = Ended { id: task.id, ended_ns: clock::monotonic_ns(), bytes: task.kept_bytes() };
+        let ended = Ended {
+            id: task.id,
+            ended_ns: clock::monotonic_ns(),
+            bytes: task.kept_bytes(),
+        };
         self.ended_bytes.set(self.ended_bytes.get() + ended.bytes);
         self.ended.borrow_mut().push_back(ended);
         self.forget();

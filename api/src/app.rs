@@ -1,0 +1,219 @@
+//! One shard's HTTP application: authorise, route, answer or forward.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use vyr_core::id::TaskId;
+use vyr_core::limits::HttpLimits;
+use vyr_core::problem::Code;
+use vyr_shard::rt::Decision;
+use vyr_shard::{Shard, rt};
+
+use crate::auth::Token;
+use crate::body::{RequestBody, ResponseBody};
+use crate::failure::{Failure, json};
+use crate::forward::{HOP, Peers};
+use crate::route::{Internal, Route};
+use crate::{artifacts, invoke, node, tasks};
+
+/// What the HTTP side of a shard is made of.
+pub struct AppConfig {
+    /// The node's address, as told to clients.
+    pub listen: SocketAddr,
+    /// The Unix socket of every shard, in order.
+    pub sockets: Vec<PathBuf>,
+    /// The processor the shard is pinned to.
+    pub cpu: Option<usize>,
+    /// Which executor drives the shard, and why.
+    pub executor: Decision,
+    /// What requests over TCP must carry.
+    pub token: Option<Token>,
+    /// The bounds of the HTTP side.
+    pub limits: HttpLimits,
+}
+
+/// The HTTP application of one shard.
+pub struct App {
+    pub(crate) shard: Rc<Shard>,
+    pub(crate) peers: Peers,
+    pub(crate) limits: HttpLimits,
+    pub(crate) listen: SocketAddr,
+    pub(crate) cpu: Option<usize>,
+    pub(crate) executor: Decision,
+    pub(crate) started: Instant,
+    pub(crate) uploads: tokio::sync::Semaphore,
+    token: Option<Token>,
+}
+
+/// Where a request came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The node's address: anyone who reaches it.
+    Tcp,
+    /// The shard's own socket, which only the node's user can open.
+    Unix,
+}
+
+/// Artifacts that are taken in at the same time; each is held in memory meanwhile.
+const UPLOADS_MAX: usize = 2;
+
+impl App {
+    /// The application of `shard`.
+    #[must_use]
+    pub fn new(shard: Rc<Shard>, config: AppConfig) -> Rc<Self> {
+        let write_pause_max = Duration::from_millis(config.limits.write_pause_ms_max);
+        Rc::new(Self {
+            peers: Peers::new(shard.number(), config.sockets, write_pause_max),
+            shard,
+            limits: config.limits,
+            listen: config.listen,
+            cpu: config.cpu,
+            executor: config.executor,
+            started: Instant::now(),
+            uploads: tokio::sync::Semaphore::new(UPLOADS_MAX),
+            token: config.token,
+        })
+    }
+
+    /// The shard behind it.
+    #[must_use]
+    pub fn shard(&self) -> &Rc<Shard> {
+        &self.shard
+    }
+
+    /// Answers one request, whatever it is.
+    pub(crate) async fn answer(
+        self: Rc<Self>,
+        origin: Origin,
+        request: Request<Incoming>,
+    ) -> Response<ResponseBody> {
+        match self.serve(origin, request).await {
+            Ok(response) => response,
+            Err(failure) => failure.into_response(),
+        }
+    }
+
+    async fn serve(
+        self: &Rc<Self>,
+        origin: Origin,
+        request: Request<Incoming>,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        let route = Route::of(request.method(), request.uri().path())?;
+        self.authorise(origin, &route, &request)?;
+        let hopped = origin == Origin::Unix && request.headers().contains_key(HOP);
+        let pause_max = Duration::from_millis(self.limits.body_pause_ms_max);
+        let request = request.map(|body| RequestBody::new(body, pause_max));
+        if let Some(id) = route.task()
+            && id.shard() != self.shard.number()
+        {
+            return self.forward_task(id, &route, hopped, request).await;
+        }
+        match route {
+            Route::Run { artifact, path_at } => {
+                invoke::run(self, &artifact, path_at, request).await
+            }
+            Route::PutArtifact => artifacts::put(self, request).await,
+            Route::ListArtifacts => artifacts::list(self, &request).await,
+            Route::Artifact(reference) => artifacts::show(self, reference).await,
+            Route::DeleteArtifact(reference) => artifacts::delete(self, reference).await,
+            Route::ArtifactLayout(reference) => artifacts::layout(self, reference).await,
+            Route::SubmitTask => tasks::submit(self, request, hopped).await,
+            Route::ListTasks => tasks::list(self, &request).await,
+            Route::Task(id) => tasks::show(self, id, &request).await,
+            Route::TaskOutput(id) => tasks::output(self, id),
+            Route::TaskLogs(id) => tasks::logs(self, id),
+            Route::CancelTask(id) => tasks::cancel(self, id).await,
+            Route::Health => Ok(node::health()),
+            Route::Ready => node::ready(self),
+            Route::Metrics => Ok(node::metrics(self).await),
+            Route::Node => Ok(node::node(self).await),
+            Route::OpenApi => Ok(node::openapi()),
+            Route::Internal(Internal::Tasks) => tasks::list_own(self, &request),
+            Route::Internal(Internal::Metrics) => Ok(json(StatusCode::OK, &self.shard.metrics())),
+            Route::Internal(Internal::Shard) => Ok(json(StatusCode::OK, &node::describe(self))),
+        }
+    }
+
+    fn authorise(
+        &self,
+        origin: Origin,
+        route: &Route,
+        request: &Request<Incoming>,
+    ) -> Result<(), Failure> {
+        if origin == Origin::Unix {
+            return Ok(());
+        }
+        if let Some(token) = &self.token
+            && !route.is_open()
+            && !token.admits(request.headers())
+        {
+            let detail =
+                "this node needs 'Authorization: Bearer TOKEN'; with the CLI give --token-file";
+            return Err(Failure::new(Code::Unauthorized, detail));
+        }
+        if matches!(route, Route::Internal(_)) {
+            return Err(Failure::new(
+                Code::NotFound,
+                "shards tell each other this over their own sockets",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Sends a request about another shard's task on. If that shard's process is gone, so is the
+    /// task, which is an answer too.
+    async fn forward_task(
+        &self,
+        id: TaskId,
+        route: &Route,
+        hopped: bool,
+        request: Request<RequestBody>,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        if hopped || !self.peers.has(id.shard()) {
+            return Err(vyr_shard::Error::TaskNotFound { id }.into());
+        }
+        let error = match self.peers.forward(id.shard(), request).await {
+            Ok(response) => return Ok(response.map(ResponseBody::Forwarded)),
+            Err(error) => error,
+        };
+        tracing::warn!(%error, task = %id, "a task's shard is gone");
+        match route {
+            Route::Task(_) | Route::CancelTask(_) => Ok(json(StatusCode::OK, &vyr_shard::lost(id))),
+            _ => {
+                let lost = vyr_shard::lost(id).error;
+                let detail = lost.map_or_else(|| error.to_string(), |error| error.message);
+                Err(Failure::new(Code::ShardLost, detail))
+            }
+        }
+    }
+}
+
+/// Puts the trace that a request belongs to into its response (W3C Trace Context).
+pub(crate) fn return_trace(
+    response: &mut Response<ResponseBody>,
+    trace: &vyr_core::trace::TraceContext,
+) {
+    if let Ok(value) = HeaderValue::try_from(trace.to_string()) {
+        response.headers_mut().insert("traceparent", value);
+    }
+}
+
+/// The client's trace, if it sent exactly one; several are as good as none (W3C Trace Context).
+pub(crate) fn traceparent<B>(request: &Request<B>) -> Option<&str> {
+    let mut values = request.headers().get_all("traceparent").iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok(),
+        _ => None,
+    }
+}
+
+/// Runs blocking work of a request off the executor.
+pub(crate) async fn blocking<T: Send + 'static, E: Into<Failure> + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, Failure> {
+    rt::unblock(work).await.map_err(Into::into)
+}

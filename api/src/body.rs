@@ -1,0 +1,203 @@
+//! Bodies of requests and responses.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use vyr_core::problem::Code;
+use vyr_shard::{BodyError, Pipe, PipeEnd, Task, rt};
+
+use crate::failure::Failure;
+
+/// A request's body whose sender must not pause too long.
+pub(crate) struct RequestBody {
+    incoming: Incoming,
+    pause_max: Duration,
+    paused: Option<Pin<Box<rt::Sleep>>>,
+}
+
+impl RequestBody {
+    pub(crate) fn new(incoming: Incoming, pause_max: Duration) -> Self {
+        Self {
+            incoming,
+            pause_max,
+            paused: None,
+        }
+    }
+
+    /// The whole body, of at most `bytes_max`.
+    pub(crate) async fn collect(self, bytes_max: usize) -> Result<Bytes, Failure> {
+        if self.size_hint().lower() > bytes_max as u64 {
+            return Err(too_large(bytes_max));
+        }
+        match Limited::new(self, bytes_max).collect().await {
+            Ok(body) => Ok(body.to_bytes()),
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+                Err(too_large(bytes_max))
+            }
+            Err(error) => Err(Failure::new(
+                Code::RequestTimeout,
+                format!("the request body: {error}"),
+            )),
+        }
+    }
+
+    /// Feeds the body into a task's input, as fast as the task reads. Returns when everything is
+    /// taken, the task reads no more, or the client broke off, which the task then learns.
+    pub(crate) async fn feed(mut self, input: Arc<Pipe>) {
+        let feeding = Feeding(input);
+        while let Some(frame) = self.frame().await {
+            let Ok(frame) = frame else { return };
+            if let Ok(chunk) = frame.into_data()
+                && !feeding.0.write(chunk).await
+            {
+                return;
+            }
+        }
+        feeding.0.end(PipeEnd::Complete);
+    }
+}
+
+/// Breaks the input off unless it was completed: a dropped request must not look like a whole one.
+struct Feeding(Arc<Pipe>);
+
+impl Drop for Feeding {
+    fn drop(&mut self) {
+        self.0.end(PipeEnd::Broken);
+    }
+}
+
+fn too_large(bytes_max: usize) -> Failure {
+    Failure::new(
+        Code::RequestTooLarge,
+        format!("the request body is larger than the bound of {bytes_max} bytes"),
+    )
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        match Pin::new(&mut this.incoming).poll_frame(context) {
+            Poll::Ready(frame) => {
+                this.paused = None;
+                Poll::Ready(
+                    frame.map(|result| result.map_err(|error| BodyError(error.to_string()))),
+                )
+            }
+            Poll::Pending => {
+                let pause_max = this.pause_max;
+                let paused = this
+                    .paused
+                    .get_or_insert_with(|| Box::pin(rt::sleep(pause_max)));
+                paused.as_mut().poll(context).map(|()| {
+                    let pause_ms = pause_max.as_millis();
+                    Some(Err(BodyError(format!(
+                        "the client paused for more than {pause_ms} ms"
+                    ))))
+                })
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+/// A response's body.
+pub(crate) enum ResponseBody {
+    /// Known bytes.
+    Full(Option<Bytes>),
+    /// A guest's own response.
+    Guest(vyr_shard::ResponseBody),
+    /// A task's output as it comes.
+    Output(OutputStream),
+    /// Another shard's answer.
+    Forwarded(Incoming),
+}
+
+/// A task's streamed output; dropped before its end, it ends the task: its client has gone.
+pub(crate) struct OutputStream {
+    pub(crate) pipe: Arc<Pipe>,
+    pub(crate) task: std::rc::Rc<Task>,
+}
+
+impl Drop for OutputStream {
+    fn drop(&mut self) {
+        self.pipe.close_reader();
+        if self.pipe.ended().is_none() {
+            self.task.abandon();
+        }
+    }
+}
+
+impl ResponseBody {
+    pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
+        Self::Full(Some(bytes.into()))
+    }
+
+    pub(crate) fn empty() -> Self {
+        Self::Full(None)
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Guest(body) => Pin::new(body).poll_frame(context),
+            Self::Output(output) => output.pipe.poll_read(context).map(|chunk| match chunk {
+                Some(chunk) => Some(Ok(Frame::data(chunk))),
+                None => match output.pipe.ended() {
+                    Some(PipeEnd::Broken) => {
+                        Some(Err(BodyError("the task did not succeed".into())))
+                    }
+                    _ => None,
+                },
+            }),
+            Self::Forwarded(body) => Pin::new(body).poll_frame(context).map(|frame| {
+                frame.map(|result| result.map_err(|error| BodyError(error.to_string())))
+            }),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(bytes) => bytes.is_none(),
+            Self::Guest(body) => body.is_end_stream(),
+            Self::Output(_) => false,
+            Self::Forwarded(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Guest(body) => body.size_hint(),
+            Self::Output(_) => SizeHint::default(),
+            Self::Forwarded(body) => body.size_hint(),
+        }
+    }
+}

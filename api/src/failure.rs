@@ -1,0 +1,118 @@
+//! Errors as responses: `application/problem+json` (RFC 9457) with a stable code.
+
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+use serde::Serialize;
+use vyr_core::id::TaskId;
+use vyr_core::problem::{Code, Problem};
+use vyr_core::task::TaskError;
+
+use crate::body::ResponseBody;
+
+/// A request that fails, and how.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    problem: Problem,
+    allow: Option<&'static str>,
+}
+
+impl Failure {
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            problem: Problem::new(code, detail),
+            allow: None,
+        }
+    }
+
+    pub(crate) fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(Code::RequestInvalid, detail)
+    }
+
+    /// The failure of a synchronous task.
+    pub(crate) fn of_task(id: TaskId, error: &TaskError) -> Self {
+        let mut failure = Self::new(error.code, error.message.clone());
+        failure.problem.task = Some(id);
+        failure
+    }
+
+    pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
+        let detail = format!("this path takes only {allow}");
+        Self {
+            allow: Some(allow),
+            ..Self::new(Code::MethodNotAllowed, detail)
+        }
+    }
+
+    pub(crate) fn into_response(self) -> Response<ResponseBody> {
+        let status =
+            StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = json(status, &self.problem);
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        match self.problem.code {
+            Code::Overloaded => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            Code::Unauthorized => {
+                headers.insert(
+                    http::header::WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Bearer"),
+                );
+            }
+            _ => {}
+        }
+        if let Some(allow) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        response
+    }
+}
+
+impl From<vyr_shard::Error> for Failure {
+    fn from(error: vyr_shard::Error) -> Self {
+        if error.code() == Code::Internal {
+            tracing::error!(%error, "a request failed by a defect");
+        }
+        Self {
+            problem: error.problem(),
+            allow: None,
+        }
+    }
+}
+
+impl From<vyr_core::artifact::Error> for Failure {
+    fn from(error: vyr_core::artifact::Error) -> Self {
+        vyr_shard::Error::from(error).into()
+    }
+}
+
+/// A JSON response.
+pub(crate) fn json(status: StatusCode, document: &impl Serialize) -> Response<ResponseBody> {
+    // The documents are plain structs with string keys, which always serialise.
+    let bytes = serde_json::to_vec(document).expect("a plain document serialises");
+    with_type(status, "application/json", bytes)
+}
+
+/// A response of known bytes.
+pub(crate) fn with_type(
+    status: StatusCode,
+    content_type: &'static str,
+    bytes: impl Into<bytes::Bytes>,
+) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::full(bytes));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// A response without a body.
+pub(crate) fn empty(status: StatusCode) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::empty());
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,94 @@
+//! `/run/{ref}/{path…}`: one HTTP task per request.
+
+use std::rc::Rc;
+
+use http::header::AUTHORIZATION;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, Response, Uri};
+use vyr_core::artifact::Reference;
+use vyr_core::problem::Code;
+
+use crate::app::{App, return_trace, traceparent};
+use crate::body::{RequestBody, ResponseBody};
+use crate::failure::Failure;
+use crate::tasks::TASK_ID;
+
+/// Headers that concern one connection only (RFC 9110, 7.6.1) and are not the guest's business.
+const HOP_BY_HOP: &[&str] = &[
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Runs the artifact on the shard where the connection landed; such tasks never change cores.
+pub(crate) async fn run(
+    app: &Rc<App>,
+    artifact: &Reference,
+    path_at: usize,
+    mut request: Request<RequestBody>,
+) -> Result<Response<ResponseBody>, Failure> {
+    let digest = app.shard.resolve(artifact)?;
+    let trace = app.shard.trace(traceparent(&request));
+    *request.uri_mut() = guest_uri(request.uri(), path_at)?;
+    for name in HOP_BY_HOP {
+        request.headers_mut().remove(*name);
+    }
+    // The token is for the node; a guest must not learn it.
+    request.headers_mut().remove(AUTHORIZATION);
+    let (task, response) = app.shard.invoke(&digest, request, trace).await?;
+    let Some(response) = response else {
+        task.ended().await;
+        let failure = match task.error() {
+            Some(error) => Failure::of_task(task.id(), &error),
+            None => Failure::new(Code::Internal, "the task ended without response or error"),
+        };
+        return Err(failure);
+    };
+    let mut response = response.map(ResponseBody::Guest);
+    if let Ok(value) = HeaderValue::try_from(task.id().to_string()) {
+        response.headers_mut().insert(TASK_ID, value);
+    }
+    return_trace(&mut response, task.trace());
+    Ok(response)
+}
+
+/// The request's URI as the guest sees it: its own path, from `/` on.
+fn guest_uri(uri: &Uri, path_at: usize) -> Result<Uri, Failure> {
+    let path = &uri.path()[path_at..];
+    let text = match (path, uri.query()) {
+        ("", None) => "/".to_owned(),
+        ("", Some(query)) => format!("/?{query}"),
+        (path, None) => path.to_owned(),
+        (path, Some(query)) => format!("{path}?{query}"),
+    };
+    PathAndQuery::try_from(text)
+        .map(Uri::from)
+        .map_err(|error| Failure::invalid(format!("the path after the artifact: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guest_sees_its_own_path() {
+        for (whole, guest) in [
+            ("/run/hello", "/"),
+            ("/run/hello/", "/"),
+            ("/run/hello/a/b?c=d", "/a/b?c=d"),
+            ("/run/hello?c=d", "/?c=d"),
+        ] {
+            let uri: Uri = whole.parse().expect("a URI");
+            assert_eq!(
+                guest_uri(&uri, "/run/hello".len())
+                    .expect(whole)
+                    .to_string(),
+                guest
+            );
+        }
+    }
+}

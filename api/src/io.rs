@@ -1,0 +1,135 @@
+//! The shard's streams and timers as hyper wants them.
+
+#![expect(
+    unsafe_code,
+    reason = "hyper's read cursor is advanced by an unsafe call"
+)]
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use hyper::rt::{Read, ReadBufCursor, Sleep, Timer, Write};
+use vyr_shard::rt;
+
+/// A connection whose peer must take what it is sent within a time.
+pub(crate) struct Connection {
+    stream: rt::Stream,
+    write_pause_max: Duration,
+    stalled: Option<Pin<Box<rt::Sleep>>>,
+}
+
+impl Connection {
+    pub(crate) fn new(stream: rt::Stream, write_pause_max: Duration) -> Self {
+        Self {
+            stream,
+            write_pause_max,
+            stalled: None,
+        }
+    }
+
+    /// Passes a write's outcome on; a write that waits too long is an error.
+    fn watch_stall(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let pause_max = self.write_pause_max;
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(rt::sleep(pause_max)));
+        ready!(stalled.as_mut().poll(context));
+        let message = format!(
+            "the client left its response unread for {} ms",
+            pause_max.as_millis()
+        );
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)))
+    }
+}
+
+impl Read for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        // SAFETY: the bytes are only written to, by the stream, which tells how many it wrote.
+        let free = unsafe { buffer.as_mut() };
+        let count = ready!(self.stream.poll_read(context, free))?;
+        // SAFETY: the stream initialised `count` bytes at the start of the free part.
+        unsafe { buffer.advance(count) };
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = self.stream.poll_write(context, bytes);
+        self.watch_stall(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = self.stream.poll_write_vectored(context, slices);
+        self.watch_stall(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        rt::Stream::is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_shutdown(context)
+    }
+}
+
+/// The executor's timer.
+#[derive(Clone, Copy)]
+pub(crate) struct RtTimer;
+
+struct RtSleep(rt::Sleep);
+
+impl Future for RtSleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.0).poll(context)
+    }
+}
+
+impl Sleep for RtSleep {}
+
+impl Timer for RtTimer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
+        Box::pin(RtSleep(rt::sleep(duration)))
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
+        Box::pin(RtSleep(rt::sleep_until(deadline)))
+    }
+
+    fn reset(&self, sleep: &mut Pin<Box<dyn Sleep>>, deadline: Instant) {
+        if let Some(sleep) = sleep.as_mut().downcast_mut_pin::<RtSleep>() {
+            sleep.get_mut().0.reset(deadline);
+        } else {
+            *sleep = self.sleep_until(deadline);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! From method and path to what is asked for. A pure function.
+
+use http::Method;
+use percent_encoding::percent_decode_str;
+use vyr_core::artifact::Reference;
+use vyr_core::id::TaskId;
+use vyr_core::problem::Code;
+
+use crate::failure::Failure;
+
+/// What a request asks for.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Route {
+    /// One HTTP task; the path begins at the byte where the guest's path starts.
+    Run {
+        artifact: Reference,
+        path_at: usize,
+    },
+    PutArtifact,
+    ListArtifacts,
+    Artifact(Reference),
+    DeleteArtifact(Reference),
+    ArtifactLayout(Reference),
+    SubmitTask,
+    ListTasks,
+    Task(TaskId),
+    TaskOutput(TaskId),
+    TaskLogs(TaskId),
+    CancelTask(TaskId),
+    Health,
+    Ready,
+    Metrics,
+    Node,
+    OpenApi,
+    /// What one shard tells another.
+    Internal(Internal),
+}
+
+/// Parts of an answer that concerns all shards; served on a shard's own Unix socket only.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Internal {
+    Tasks,
+    Metrics,
+    Shard,
+}
+
+impl Internal {
+    /// Its path.
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Self::Tasks => "/internal/tasks",
+            Self::Metrics => "/internal/metrics",
+            Self::Shard => "/internal/shard",
+        }
+    }
+}
+
+impl Route {
+    pub(crate) fn of(method: &Method, path: &str) -> Result<Self, Failure> {
+        if let Some(rest) = path.strip_prefix("/run/") {
+            let end = rest.find('/').unwrap_or(rest.len());
+            let artifact = reference(&rest[..end])?;
+            return Ok(Self::Run {
+                artifact,
+                path_at: "/run/".len() + end,
+            });
+        }
+        let segments: Vec<&str> = path.split('/').skip(1).collect();
+        match segments.as_slice() {
+            ["healthz"] => get(method, Self::Health),
+            ["readyz"] => get(method, Self::Ready),
+            ["metrics"] => get(method, Self::Metrics),
+            ["v0", "node"] => get(method, Self::Node),
+            ["v0", "openapi.json"] => get(method, Self::OpenApi),
+            ["internal", "tasks"] => get(method, Self::Internal(Internal::Tasks)),
+            ["internal", "metrics"] => get(method, Self::Internal(Internal::Metrics)),
+            ["internal", "shard"] => get(method, Self::Internal(Internal::Shard)),
+            ["v0", "artifacts"] => match *method {
+                Method::PUT => Ok(Self::PutArtifact),
+                Method::GET | Method::HEAD => Ok(Self::ListArtifacts),
+                _ => Err(Failure::method_not_allowed("GET, PUT")),
+            },
+            ["v0", "artifacts", text] => match *method {
+                Method::GET | Method::HEAD => Ok(Self::Artifact(reference(text)?)),
+                Method::DELETE => Ok(Self::DeleteArtifact(reference(text)?)),
+                _ => Err(Failure::method_not_allowed("GET, DELETE")),
+            },
+            ["v0", "artifacts", text, "layout"] => {
+                get(method, Self::ArtifactLayout(reference(text)?))
+            }
+            ["v0", "tasks"] => match *method {
+                Method::POST => Ok(Self::SubmitTask),
+                Method::GET | Method::HEAD => Ok(Self::ListTasks),
+                _ => Err(Failure::method_not_allowed("GET, POST")),
+            },
+            ["v0", "tasks", id] => get(method, Self::Task(task_id(id)?)),
+            ["v0", "tasks", id, "output"] => get(method, Self::TaskOutput(task_id(id)?)),
+            ["v0", "tasks", id, "logs"] => get(method, Self::TaskLogs(task_id(id)?)),
+            ["v0", "tasks", id, "cancel"] => match *method {
+                Method::POST => Ok(Self::CancelTask(task_id(id)?)),
+                _ => Err(Failure::method_not_allowed("POST")),
+            },
+            _ => Err(Failure::new(
+                Code::NotFound,
+                format!("nothing is at {path}; /v0/openapi.json lists what there is"),
+            )),
+        }
+    }
+
+    /// The task it is about, whose shard must answer.
+    pub(crate) fn task(&self) -> Option<TaskId> {
+        match self {
+            Self::Task(id) | Self::TaskOutput(id) | Self::TaskLogs(id) | Self::CancelTask(id) => {
+                Some(*id)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it is answered without a token: probes that tell nothing.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self, Self::Health | Self::Ready)
+    }
+}
+
+fn get(method: &Method, route: Route) -> Result<Route, Failure> {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        Ok(route)
+    } else {
+        Err(Failure::method_not_allowed("GET"))
+    }
+}
+
+fn reference(segment: &str) -> Result<Reference, Failure> {
+    let text = percent_decode_str(segment)
+        .decode_utf8()
+        .map_err(|_| Failure::invalid("the artifact reference is not UTF-8"))?;
+    text.parse()
+        .map_err(|error| Failure::invalid(format!("{error}")))
+}
+
+fn task_id(segment: &str) -> Result<TaskId, Failure> {
+    segment
+        .parse()
+        .map_err(|error| Failure::invalid(format!("{error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lead_where_they_should() {
+        let route = |method: Method, path: &str| Route::of(&method, path).expect(path);
+        assert_eq!(route(Method::GET, "/healthz"), Route::Health);
+        assert_eq!(route(Method::POST, "/v0/tasks"), Route::SubmitTask);
+        assert!(matches!(
+            route(Method::POST, "/run/hello/a/b"),
+            Route::Run { path_at: 10, .. }
+        ));
+        assert!(matches!(
+            route(Method::GET, "/run/hello"),
+            Route::Run { path_at: 10, .. }
+        ));
+        assert!(matches!(
+            route(Method::GET, "/run/a%2Fb:1/x"),
+            Route::Run { path_at: 13, .. }
+        ));
+    }
+
+    #[test]
+    fn other_paths_and_methods_are_refused() {
+        for (method, path) in [
+            (Method::GET, "/"),
+            (Method::GET, "/v0"),
+            (Method::GET, "/v0/tasks/"),
+            (Method::POST, "/v0/node"),
+            (Method::GET, "/v0/tasks/x/cancel"),
+            (Method::GET, "/v0/tasks/not-an-id"),
+            (Method::GET, "/run//x"),
+        ] {
+            assert!(Route::of(&method, path).is_err(), "{method} {path}");
+        }
+    }
+}

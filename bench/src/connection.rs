@@ -1,0 +1,256 @@
+//! One HTTP/1.1 keep-alive connection that never blocks.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// Longest response head, bytes.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Header fields of one response.
+const FIELDS_MAX: usize = 64;
+/// Longest time to connect.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// A response as far as a load generator looks at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// The `vyr-task-id` header, when the server is a VYR node.
+    pub task_id: Option<String>,
+    /// Length of the body, bytes.
+    pub body_bytes: u64,
+}
+
+pub(crate) struct Connection {
+    stream: TcpStream,
+    unsent: Vec<u8>,
+    sent: usize,
+    received: Vec<u8>,
+    head: Option<Head>,
+}
+
+struct Head {
+    answer: Answer,
+    framing: Framing,
+    /// Bytes of the body that have come.
+    body_bytes: u64,
+}
+
+enum Framing {
+    Length(u64),
+    Chunked(Chunked),
+}
+
+/// Where in a chunked body the next byte stands.
+enum Chunked {
+    Size,
+    Data { left: u64 },
+    DataEnd,
+    Trailer,
+}
+
+impl Connection {
+    pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, CONNECT_TIME_MAX)?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        Ok(Self {
+            stream,
+            unsent: Vec::new(),
+            sent: 0,
+            received: Vec::new(),
+            head: None,
+        })
+    }
+
+    /// Begins a request; the one before must have been answered.
+    pub(crate) fn send(&mut self, request: &[u8]) -> io::Result<()> {
+        self.unsent.clear();
+        self.unsent.extend_from_slice(request);
+        self.sent = 0;
+        self.flush()
+    }
+
+    /// Goes on with whatever can be done now. The answer, once it is complete.
+    pub(crate) fn poll(&mut self) -> io::Result<Option<Answer>> {
+        self.flush()?;
+        let mut buffer = [0; 16 << 10];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the server closed the connection",
+            )),
+            Ok(count) => {
+                self.received.extend_from_slice(&buffer[..count]);
+                self.parse()
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        while self.sent < self.unsent.len() {
+            match self.stream.write(&self.unsent[self.sent..]) {
+                Ok(count) => self.sent += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn parse(&mut self) -> io::Result<Option<Answer>> {
+        if self.head.is_none() {
+            match parse_head(&self.received)? {
+                None => return Ok(None),
+                Some((head, used)) => {
+                    self.received.drain(..used);
+                    self.head = Some(head);
+                }
+            }
+        }
+        let Some(head) = &mut self.head else {
+            return Ok(None);
+        };
+        let complete = match &mut head.framing {
+            Framing::Length(length) => {
+                let wanted = *length - head.body_bytes;
+                let taken = wanted.min(self.received.len() as u64);
+                self.received.drain(..taken as usize);
+                head.body_bytes += taken;
+                taken == wanted
+            }
+            Framing::Chunked(state) => {
+                take_chunks(state, &mut self.received, &mut head.body_bytes)?
+            }
+        };
+        if !complete {
+            return Ok(None);
+        }
+        Ok(self.head.take().map(|head| Answer {
+            body_bytes: head.body_bytes,
+            ..head.answer
+        }))
+    }
+}
+
+fn malformed(what: impl std::fmt::Display) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("malformed response: {what}"),
+    )
+}
+
+fn parse_head(bytes: &[u8]) -> io::Result<Option<(Head, usize)>> {
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+    let mut response = httparse::Response::new(&mut fields);
+    let used = match response.parse(bytes).map_err(malformed)? {
+        httparse::Status::Complete(used) => used,
+        httparse::Status::Partial if bytes.len() > HEAD_BYTES_MAX => {
+            return Err(malformed("the head is too long"));
+        }
+        httparse::Status::Partial => return Ok(None),
+    };
+    let field = |name: &str| {
+        let field = response
+            .headers
+            .iter()
+            .find(|field| field.name.eq_ignore_ascii_case(name));
+        field.and_then(|field| std::str::from_utf8(field.value).ok())
+    };
+    let chunked = field("transfer-encoding").is_some_and(|value| value.ends_with("chunked"));
+    let framing = if chunked {
+        Framing::Chunked(Chunked::Size)
+    } else {
+        let length = field("content-length").unwrap_or("0").parse();
+        Framing::Length(length.map_err(|_| malformed("content-length"))?)
+    };
+    let answer = Answer {
+        status: response.code.unwrap_or(0),
+        task_id: field("vyr-task-id").map(str::to_owned),
+        body_bytes: 0,
+    };
+    Ok(Some((
+        Head {
+            answer,
+            framing,
+            body_bytes: 0,
+        },
+        used,
+    )))
+}
+
+/// Takes what has come of a chunked body (RFC 9112, 7.1). True at its end.
+fn take_chunks(state: &mut Chunked, bytes: &mut Vec<u8>, body_bytes: &mut u64) -> io::Result<bool> {
+    loop {
+        match state {
+            Chunked::Data { left } => {
+                let taken = (*left).min(bytes.len() as u64);
+                bytes.drain(..taken as usize);
+                *body_bytes += taken;
+                *left -= taken;
+                if *left > 0 {
+                    return Ok(false);
+                }
+                *state = Chunked::DataEnd;
+            }
+            Chunked::Size | Chunked::DataEnd | Chunked::Trailer => {
+                let Some(end) = bytes.windows(2).position(|pair| pair == b"\r\n") else {
+                    return Ok(false);
+                };
+                let line: Vec<u8> = bytes.drain(..end + 2).take(end).collect();
+                match state {
+                    Chunked::Size => {
+                        let digits = line.split(|&byte| byte == b';').next().unwrap_or_default();
+                        let text = std::str::from_utf8(digits).map_err(malformed)?;
+                        let size = u64::from_str_radix(text.trim(), 16).map_err(malformed)?;
+                        *state = if size == 0 {
+                            Chunked::Trailer
+                        } else {
+                            Chunked::Data { left: size }
+                        };
+                    }
+                    Chunked::Trailer if line.is_empty() => return Ok(true),
+                    Chunked::Trailer => {}
+                    _ => *state = Chunked::Size,
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_gives_status_framing_and_task() {
+        let bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nvyr-task-id: tx\r\n\r\nhello";
+        let (head, used) = parse_head(bytes).expect("well-formed").expect("complete");
+        assert_eq!(used, bytes.len() - 5);
+        assert_eq!(head.answer.status, 200);
+        assert_eq!(head.answer.task_id.as_deref(), Some("tx"));
+        assert!(matches!(head.framing, Framing::Length(5)));
+        assert!(
+            parse_head(&bytes[..20])
+                .expect("well-formed so far")
+                .is_none()
+        );
+        assert!(parse_head(b"SSH-2.0\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn chunks_are_counted_however_they_are_cut() {
+        let whole = b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nt: v\r\n\r\n";
+        for cut in 1..whole.len() {
+            let (mut state, mut body_bytes) = (Chunked::Size, 0);
+            let mut bytes = whole[..cut].to_vec();
+            assert!(!take_chunks(&mut state, &mut bytes, &mut body_bytes).expect("well-formed"));
+            bytes.extend_from_slice(&whole[cut..]);
+            assert!(take_chunks(&mut state, &mut bytes, &mut body_bytes).expect("well-formed"));
+            assert_eq!((body_bytes, bytes.len()), (5, 0));
+        }
+    }
+}
