@@ -446,7 +446,8 @@ mod tests {
             unit,
             help: "x",
         };
-        let cases: [(&str, Metric, &[(&str, &str)]); 10] = [
+        type Labels = &'static [(&'static str, &'static str)];
+        let cases: [(&str, Metric, Labels); 10] = [
             ("twice", TASKS, &[("kind", "http")]),
             ("other labels", TASKS, &[]),
             (

@@ -121,9 +121,11 @@ impl Pump {
 
     fn is_due(&self, stopping: bool) -> bool {
         let waits_long = || self.oldest.elapsed() >= self.config.interval;
-        let full = self.config.batch_records_max.min(self.config.queue_records_max);
-        self.queue.len() >= full
-            || !self.queue.is_empty() && (stopping || waits_long())
+        let full = self
+            .config
+            .batch_records_max
+            .min(self.config.queue_records_max);
+        self.queue.len() >= full || !self.queue.is_empty() && (stopping || waits_long())
     }
 
     /// Sends one batch and goes on emptying the ring meanwhile. Returns whether there is time for
