@@ -235,7 +235,8 @@ fn directory(dir: &Path) -> Check {
         .ancestors()
         .find(|ancestor| ancestor.exists())
         .unwrap_or(Path::new("/"));
-    let writable = rustix::fs::access(existing, rustix::fs::Access::WRITE_OK).is_ok();
+    let writable =
+        existing.is_dir() && rustix::fs::access(existing, rustix::fs::Access::WRITE_OK).is_ok();
     let found = format!(
         "{} ({})",
         dir.display(),
@@ -249,7 +250,7 @@ fn directory(dir: &Path) -> Check {
         writable,
         Verdict::Fail,
         format!(
-            "{} is not writable; give another --data-dir",
+            "{} is not a directory that can be written; give another --data-dir",
             existing.display()
         ),
     )

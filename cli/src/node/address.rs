@@ -38,7 +38,7 @@ pub(super) fn reserve(listen: SocketAddr) -> anyhow::Result<Reserved> {
     let reserve = || -> rustix::io::Result<OwnedFd> {
         let socket =
             rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-        sockopt::set_socket_reuseaddr(&socket, true)?;
+        // Without SO_REUSEADDR: with it, a socket that does not listen would keep nobody out.
         sockopt::set_socket_reuseport(&socket, true)?;
         rustix::net::bind(&socket, &address)?;
         Ok(socket)

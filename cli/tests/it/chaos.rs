@@ -150,8 +150,11 @@ fn one(node: &Node, kind: usize, accepted: &Mutex<Vec<(String, usize)>>) -> Stri
     if answer.status == 202 {
         let id = answer.json()["id"].as_str().expect("an id").to_owned();
         if ends.contains(&"cancelled") {
-            // The shard may die before it is asked; then the task is lost, which is an end too.
-            let _ = request(address, "POST", &format!("/v0/tasks/{id}/cancel"), &[], b"");
+            // A connection may land on the shard that is being killed; then it is asked again.
+            let path = format!("/v0/tasks/{id}/cancel");
+            until("the cancel is answered", || {
+                request(address, "POST", &path, &[], b"").is_ok()
+            });
         }
         accepted.lock().expect("no panic").push((id, kind));
     }

@@ -247,7 +247,7 @@ fn doctor_judges_every_line() {
         );
     }
     assert!(output.status.success(), "{checks}");
-    let output = run(&["doctor", "--data-dir", "/proc/nowhere"], b"");
+    let output = run(&["doctor", "--data-dir", "/etc/hostname/nowhere"], b"");
     assert_eq!(output.status.code(), Some(1));
     assert!(stdout(&output).contains("FAIL"), "{}", stdout(&output));
 }
