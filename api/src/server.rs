@@ -24,9 +24,6 @@ pub struct Listeners {
     pub unix: rt::UnixListener,
 }
 
-/// Most that is read of a connection before it is looked at. Larger than a header section may be, so
-/// that one that is too large is answered instead of cut off.
-const READ_BUFFER_BYTES_MAX: usize = 256 << 10;
 /// What a connection gets that is one too many.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
@@ -126,8 +123,7 @@ impl Server {
             .timer(RtTimer)
             .header_read_timeout(Duration::from_millis(limits.header_ms_max))
             .max_headers(limits.header_fields_max)
-            .max_header_size(limits.header_bytes_max)
-            .max_buf_size(READ_BUFFER_BYTES_MAX.max(2 * limits.header_bytes_max))
+            .max_buf_size(limits.header_bytes_max)
             .pipeline_flush(true)
             .serve_connection(io, service);
         let mut connection = pin!(connection);

@@ -44,8 +44,15 @@ fn main() -> Result<()> {
             node.stop()?;
         }
         let [one, two] = costs.map(median);
-        let name = Path::new(&guest).file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        eprintln!("{name}: {one:.1} µs on one shard, {two:.1} µs on two, ratio {:.3}", two / one);
+        let name = Path::new(&guest)
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        eprintln!(
+            "{name}: {one:.1} µs on one shard, {two:.1} µs on two, ratio {:.3}",
+            two / one
+        );
         rows.push(format!(
             "  {{\"guest\": \"{name}\", \"one_shard_cpu_us_per_task\": {one:.2}, \"two_shards_cpu_us_per_task\": {two:.2}, \"ratio\": {:.3}}}",
             two / one
@@ -64,7 +71,14 @@ impl Node {
     fn start(vyr: &Path, guest: &str, shards: usize) -> Result<Self> {
         let dir = std::env::temp_dir().join(format!("vyr-bench-{}-{shards}", std::process::id()));
         let mut process = Command::new(vyr)
-            .args(["node", "--listen", "127.0.0.1:0", "--shards", &shards.to_string(), "--data-dir"])
+            .args([
+                "node",
+                "--listen",
+                "127.0.0.1:0",
+                "--shards",
+                &shards.to_string(),
+                "--data-dir",
+            ])
             .arg(&dir)
             .env("VYR_LOG", "warn")
             .stdout(Stdio::piped())
@@ -80,12 +94,20 @@ impl Node {
         if !put.success() {
             return Err(format!("{guest} was not put").into());
         }
-        let address = url.strip_prefix("http://").ok_or("the node did not start")?.parse()?;
-        Ok(Self { process, address, dir })
+        let address = url
+            .strip_prefix("http://")
+            .ok_or("the node did not start")?
+            .parse()?;
+        Ok(Self {
+            process,
+            address,
+            dir,
+        })
     }
 
     fn load(&self, requests: u64) -> Result<()> {
-        let request = format!("GET /run/guest/ HTTP/1.1\r\nhost: {}\r\n\r\n", self.address).into_bytes();
+        let request =
+            format!("GET /run/guest/ HTTP/1.1\r\nhost: {}\r\n\r\n", self.address).into_bytes();
         let load = ClosedLoop {
             address: self.address,
             connections: CONNECTIONS,
@@ -93,7 +115,11 @@ impl Node {
             time_max: Duration::from_secs(120),
         };
         let mut bad = 0;
-        let report = closed_loop(&load, |_| request.clone(), |_, answer, _| bad += u64::from(answer.status != 200))?;
+        let report = closed_loop(
+            &load,
+            |_| request.clone(),
+            |_, answer, _| bad += u64::from(answer.status != 200),
+        )?;
         if bad > 0 || !report.failures.is_empty() {
             return Err(format!("{bad} bad answers, {} failures", report.failures.len()).into());
         }
@@ -112,9 +138,13 @@ impl Node {
         let supervisor = self.process.id().to_string();
         let mut ticks = 0;
         for entry in std::fs::read_dir("/proc")?.flatten() {
-            let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+            let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else {
+                continue;
+            };
             // The name in parentheses may hold spaces; the fields after it do not.
-            let Some((_, fields)) = stat.rsplit_once(')') else { continue };
+            let Some((_, fields)) = stat.rsplit_once(')') else {
+                continue;
+            };
             let fields: Vec<&str> = fields.split_whitespace().collect();
             if fields.get(1) == Some(&supervisor.as_str()) {
                 ticks += fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
@@ -124,7 +154,9 @@ impl Node {
     }
 
     fn stop(mut self) -> Result<()> {
-        Command::new("kill").arg(self.process.id().to_string()).status()?;
+        Command::new("kill")
+            .arg(self.process.id().to_string())
+            .status()?;
         self.process.wait()?;
         std::fs::remove_dir_all(&self.dir)?;
         Ok(())

@@ -526,9 +526,13 @@ fn slow_and_oversized_clients_are_cut_off() {
         (answer.status, answer.code().as_str()),
         (413, "request_too_large")
     );
+    // hyper closes the connection on a header section that is too large; nothing is served.
     let huge = format!("x-huge: {}", "h".repeat(100_000));
-    let answer = node.request("GET", "/healthz", &[&huge], b"");
-    assert_eq!(answer.status, 431);
+    let answer = request(node.address(), "GET", "/healthz", &[&huge], b"");
+    assert!(
+        answer.is_err() || answer.is_ok_and(|answer| answer.status == 431),
+        "it is not served"
+    );
     // Too many connections: one more is told so, the others go on.
     let held: Vec<_> = (0..20).map(|_| connect()).collect();
     until("a connection is refused", || {
