@@ -127,7 +127,7 @@ fn shard_config(start: &ShardStart) -> anyhow::Result<ShardConfig> {
         number: ShardNumber(start.shard),
         life: ShardLife(start.life),
         data_dir: node.data_dir.clone(),
-        compiler: Compiler::Process("/proc/self/exe".into()),
+        compiler: Compiler::Process(super::supervisor::own_program()),
         trust_keys,
         limits: node.shard_limits,
         task_cap: node.task_cap,

@@ -59,6 +59,15 @@ struct Process {
     control: ChildStdin,
 }
 
+/// This program, by its own name so that `ps` shows it; by the kernel's link to it when its file was
+/// replaced by an update.
+pub(super) fn own_program() -> PathBuf {
+    std::env::current_exe()
+        .ok()
+        .filter(|path| path.exists())
+        .unwrap_or_else(|| PathBuf::from("/proc/self/exe"))
+}
+
 /// Runs a node until it is told to stop.
 pub(crate) fn run(mut config: NodeConfig) -> anyhow::Result<ExitCode> {
     address::check(config.listen, config.token_file.is_some())?;
@@ -145,8 +154,7 @@ impl Supervisor {
                 due: Some(Instant::now()),
             })
             .collect();
-        // The link still names this program when its file was replaced by an update.
-        let program = PathBuf::from("/proc/self/exe");
+        let program = own_program();
         Self {
             config,
             program,
