@@ -81,7 +81,7 @@ fn shorten(text: &str) -> String {
     text.chars().take(80).collect()
 }
 
-/// Splits NAME[:TAG].
+/// Splits `NAME[:TAG]`.
 pub(super) fn name_and_tag(text: &str) -> Result<(Name, Tag), Error> {
     match text.split_once(':') {
         Some((name, tag)) => Ok((name.parse()?, tag.parse()?)),
