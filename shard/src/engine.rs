@@ -44,6 +44,7 @@ impl Engine {
     /// When the address space for the pool cannot be reserved.
     pub fn for_running(limits: &ShardLimits, cap: &TaskLimits) -> Result<Self, Error> {
         let tasks = u32::try_from(limits.running_max).unwrap_or(u32::MAX);
+        let instances_max = u32::try_from(cap.instances_max).unwrap_or(u32::MAX);
         let mut pool = PoolingAllocationConfig::new();
         let keep_resident = if has_pagemap_scan() {
             KEEP_RESIDENT_BYTES
@@ -52,11 +53,15 @@ impl Engine {
             64 << 10
         };
         pool.total_component_instances(tasks)
-            .total_core_instances(tasks.saturating_mul(CORE_INSTANCES_PER_TASK))
-            .total_memories(tasks.saturating_mul(2))
-            .total_tables(tasks.saturating_mul(4))
+            .total_core_instances(
+                tasks
+                    .saturating_mul(CORE_INSTANCES_PER_TASK)
+                    .max(instances_max),
+            )
+            .total_memories(tasks.saturating_mul(2).max(MEMORIES_PER_COMPONENT))
+            .total_tables(tasks.saturating_mul(4).max(TABLES_PER_COMPONENT))
             .total_stacks(tasks)
-            .max_core_instances_per_component(u32::try_from(cap.instances_max).unwrap_or(u32::MAX))
+            .max_core_instances_per_component(instances_max)
             .max_memories_per_component(MEMORIES_PER_COMPONENT)
             .max_tables_per_component(TABLES_PER_COMPONENT)
             .max_component_instance_size(4 << 20)

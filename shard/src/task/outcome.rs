@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use vyr_core::limits::{ERROR_MESSAGE_BYTES_MAX, TaskLimits};
 use vyr_core::problem::Code;
 use vyr_core::task::{Status, TaskError};
-use wasmtime::{Trap, WasmBacktrace};
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::guest::{Control, Stop};
@@ -113,6 +113,11 @@ impl Outcome {
     ) -> Self {
         if let Some(exit) = error.downcast_ref::<I32Exit>() {
             return Self::exited(exit.0);
+        }
+        if error.is::<PoolConcurrencyLimitError>() {
+            let message =
+                "the shard's instance pool is full of large components; submit again in a second";
+            return Self::failed(Code::Overloaded, message);
         }
         let mut message = match error.downcast_ref::<Trap>() {
             Some(trap) => trap.to_string(),
