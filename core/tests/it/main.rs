@@ -1,0 +1,12 @@
+//! The artifact store against other tools, damage, crashes and competition.
+
+mod competition;
+mod crash;
+mod damage;
+mod digests;
+mod index_damage;
+mod layouts_of_others;
+mod other_tools;
+mod store;
+mod store_directory;
+mod support;
