@@ -111,7 +111,7 @@ pub(crate) async fn put(
             manifest,
             signatures,
         } => {
-            let wasm = wasm.to_vec();
+            let (wasm, manifest) = (wasm.to_vec(), *manifest);
             let candidate = Candidate {
                 wasm,
                 manifest,

@@ -12,14 +12,14 @@ use crate::body::ResponseBody;
 /// A request that fails, and how.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    problem: Problem,
+    problem: Box<Problem>,
     allow: Option<&'static str>,
 }
 
 impl Failure {
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
-            problem: Problem::new(code, detail),
+            problem: Box::new(Problem::new(code, detail)),
             allow: None,
         }
     }
@@ -46,7 +46,7 @@ impl Failure {
     pub(crate) fn into_response(self) -> Response<ResponseBody> {
         let status =
             StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = json(status, &self.problem);
+        let mut response = json(status, &*self.problem);
         let headers = response.headers_mut();
         headers.insert(
             CONTENT_TYPE,
@@ -77,7 +77,7 @@ impl From<vyr_shard::Error> for Failure {
             tracing::error!(%error, "a request failed by a defect");
         }
         Self {
-            problem: error.problem(),
+            problem: Box::new(error.problem()),
             allow: None,
         }
     }

@@ -164,7 +164,7 @@ mod tests {
         ));
         assert!(matches!(
             route(Method::GET, "/run/a%2Fb:1/x"),
-            Route::Run { path_at: 13, .. }
+            Route::Run { path_at: 12, .. }
         ));
     }
 

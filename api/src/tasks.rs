@@ -333,7 +333,7 @@ pub(crate) async fn show(
             }
             Ok(json(StatusCode::OK, &task.describe()))
         }
-        Found::Lost(task) => Ok(json(StatusCode::OK, &task)),
+        Found::Lost(task) => Ok(json(StatusCode::OK, &*task)),
     }
 }
 
@@ -378,7 +378,7 @@ pub(crate) async fn cancel(app: &App, id: TaskId) -> Result<Response<ResponseBod
             let _ = rt::timeout(CANCEL_WAIT, task.ended()).await;
             Ok(json(StatusCode::OK, &task.describe()))
         }
-        Found::Lost(task) => Ok(json(StatusCode::OK, &task)),
+        Found::Lost(task) => Ok(json(StatusCode::OK, &*task)),
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) enum Upload {
     /// A Wasm file with what belongs to it.
     Wasm {
         wasm: Bytes,
-        manifest: Manifest,
+        manifest: Box<Manifest>,
         signatures: Vec<Vec<u8>>,
     },
     /// A layout in a tar archive.
@@ -37,7 +37,7 @@ impl Upload {
         match content_type.split(';').next().unwrap_or_default().trim() {
             "application/wasm" => Ok(Self::Wasm {
                 wasm: body,
-                manifest: Manifest::default(),
+                manifest: Box::default(),
                 signatures: Vec::new(),
             }),
             LAYOUT_TYPE => Ok(Self::Layout(body)),
@@ -77,7 +77,7 @@ async fn parts(content_type: &str, body: Bytes) -> Result<Upload, Failure> {
     let wasm = wasm.ok_or_else(|| Failure::invalid("the part 'wasm' is missing"))?;
     Ok(Upload::Wasm {
         wasm,
-        manifest: manifest.unwrap_or_default(),
+        manifest: Box::new(manifest.unwrap_or_default()),
         signatures,
     })
 }

@@ -1,1 +1,47 @@
-fn main() {}
+//! `vyr`: run WebAssembly artifacts as tasks, on a node or on the spot.
+
+mod arguments;
+mod commands;
+mod failure;
+mod node;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    output::log_to_stderr();
+    match run(arguments) {
+        Ok(code) => code,
+        Err(error) => failure::report(&error),
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let Arguments {
+        command,
+        connection,
+    } = arguments;
+    match command {
+        Command::Demo => commands::demo::run(),
+        Command::Run(run) => commands::run::run(run),
+        Command::Node(mut node) => {
+            node.token_file = connection.token_file;
+            node::run(commands::node::resolve(node)?)
+        }
+        Command::Key { command } => commands::key::run(command),
+        Command::Artifact { command } => commands::artifact::run(command, &connection),
+        Command::Task { command } => commands::task::run(command, &connection),
+        Command::Doctor(doctor) => commands::doctor::run(&doctor),
+        Command::Completions { shell } => Ok(commands::completions(shell)),
+        Command::ShardProcess => node::shard_process(),
+        Command::CompileArtifact { wasm, out } => {
+            vyr_shard::artifact::compile_file(&wasm, &out)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -122,7 +122,7 @@ pub enum Found {
     /// It is known.
     Known(Rc<Task>),
     /// It ended with an earlier life of this shard's process.
-    Lost(task::Task),
+    Lost(Box<task::Task>),
 }
 
 impl Shard {
@@ -358,7 +358,7 @@ impl Shard {
             return Ok(Found::Known(task));
         }
         if id.shard() == self.number && id.life() < self.life {
-            return Ok(Found::Lost(lost(id)));
+            return Ok(Found::Lost(Box::new(lost(id))));
         }
         Err(Error::TaskNotFound { id })
     }

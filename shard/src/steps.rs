@@ -37,7 +37,8 @@ impl Steps {
             None => (Writer::disabled(), None),
             Some(endpoint) => {
                 let (writer, reader) = Ring::new(limits.trace_records_max);
-                let config = ExporterConfig::new(endpoint, shard);
+                let mut config = ExporterConfig::new(endpoint, shard);
+                config.cpus = crate::cpu::allowed();
                 let exporter =
                     Exporter::start(config, reader).map_err(|error| Error::Telemetry {
                         reason: error.to_string(),

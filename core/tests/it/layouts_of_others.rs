@@ -134,12 +134,15 @@ fn other_forms_are_refused_with_their_reason() {
             "gives it 12 bytes",
         ),
         (
-            vec![layout.manifest(&[good.clone()]); 1025],
+            vec![layout.manifest(std::slice::from_ref(&good)); 1025],
             "the bound is 1024",
         ),
         // A good artifact before a bad one is not taken either.
         (
-            vec![layout.manifest(&[good.clone()]), layout.manifest(&[])],
+            vec![
+                layout.manifest(std::slice::from_ref(&good)),
+                layout.manifest(&[]),
+            ],
             "0 layers",
         ),
     ];

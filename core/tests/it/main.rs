@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod digests;
 mod index_damage;
+mod keys_of_others;
 mod layouts_of_others;
 mod other_tools;
 mod store;

@@ -63,10 +63,7 @@ async fn guest_run(shard: &Rc<Shard>, task: &Rc<Task>, command: Command, ticket:
         let started_ns = clock::monotonic_ns();
         let instance = loaded.command()?.instantiate_async(&mut store).await?;
         running.instantiated(started_ns);
-        let started_ns = clock::monotonic_ns();
-        let result = instance.wasi_cli_run().call_run(&mut store).await;
-        running.executed(started_ns);
-        result
+        instance.wasi_cli_run().call_run(&mut store).await
     };
     let ended = Guarded::new(guest, control).await;
     running.finish_guest(ended, |result| {

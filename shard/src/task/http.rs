@@ -92,11 +92,8 @@ where
             let started_ns = clock::monotonic_ns();
             let proxy = loaded.http()?.instantiate_async(&mut store).await?;
             running.instantiated(started_ns);
-            let started_ns = clock::monotonic_ns();
             let handler = proxy.wasi_http_incoming_handler();
-            let result = handler.call_handle(&mut store, request, outparam).await;
-            running.executed(started_ns);
-            result
+            handler.call_handle(&mut store, request, outparam).await
         }
     };
     let mut guest = Guarded::new(guest, control);

@@ -17,6 +17,8 @@ use crate::ticker;
 pub(crate) struct Running {
     shard: Rc<Shard>,
     task: Rc<Task>,
+    /// When the guest began to execute, monotonic; 0 before.
+    executing_ns: Cell<u64>,
     finished: Cell<bool>,
     _turn: Turn,
     _ticking: ticker::Running,
@@ -49,6 +51,7 @@ pub(crate) async fn begin(shard: &Rc<Shard>, task: &Rc<Task>, ticket: Ticket) ->
             Some(Running {
                 shard: Rc::clone(shard),
                 task: Rc::clone(task),
+                executing_ns: Cell::new(0),
                 finished: Cell::new(false),
                 _turn: turn,
                 _ticking: shard.ticker.running(),
@@ -62,24 +65,26 @@ pub(crate) async fn begin(shard: &Rc<Shard>, task: &Rc<Task>, ticket: Ticket) ->
 }
 
 impl Running {
+    /// The instance is made and the guest begins to execute.
     pub(crate) fn instantiated(&self, started_ns: u64) {
         let ended_ns = clock::monotonic_ns();
         self.task.set_instantiated(ended_ns - started_ns);
         self.shard
             .steps
             .instantiated(&self.task, started_ns, ended_ns);
-    }
-
-    pub(crate) fn executed(&self, started_ns: u64) {
-        let ended_ns = clock::monotonic_ns();
-        self.task.set_executed(ended_ns - started_ns);
-        self.shard.steps.executed(&self.task, started_ns, ended_ns);
+        self.executing_ns.set(ended_ns);
     }
 
     /// Ends the task as its guest's future ended.
     pub(crate) fn finish(&self, outcome: Outcome) {
         self.finished.set(true);
         self.shard.watch.remove(self.task.id);
+        let started_ns = self.executing_ns.get();
+        if started_ns > 0 {
+            let ended_ns = clock::monotonic_ns();
+            self.task.set_executed(ended_ns - started_ns);
+            self.shard.steps.executed(&self.task, started_ns, ended_ns);
+        }
         end(&self.shard, &self.task, outcome);
     }
 
@@ -107,8 +112,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.finished.get() {
-            self.shard.watch.remove(self.task.id);
-            end(&self.shard, &self.task, abandoned(&self.task));
+            self.finish(abandoned(&self.task));
         }
     }
 }

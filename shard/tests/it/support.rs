@@ -15,10 +15,10 @@ use vyr_shard::rt::{self, ExecutorChoice, ExecutorConfig};
 use vyr_shard::{Pipe, PipeEnd, ResponseBody, Shard, ShardConfig, Submit, Task};
 
 /// Longest time any single thing in a test may take; far above what it takes.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A guest committed with the project.
-pub fn guest(name: &str) -> Vec<u8> {
+pub(crate) fn guest(name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../workloads/artifacts")
         .join(name);
@@ -30,7 +30,7 @@ fn data_dir() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("shard-tests")
 }
 
-pub fn config(limits: ShardLimits) -> ShardConfig {
+pub(crate) fn config(limits: ShardLimits) -> ShardConfig {
     ShardConfig {
         number: ShardNumber(0),
         life: ShardLife(0),
@@ -44,7 +44,7 @@ pub fn config(limits: ShardLimits) -> ShardConfig {
 }
 
 /// Runs a test on each executor.
-pub fn on_each_executor(limits: ShardLimits, test: impl AsyncFn(Rc<Shard>)) {
+pub(crate) fn on_each_executor(limits: ShardLimits, test: impl AsyncFn(Rc<Shard>)) {
     for choice in [ExecutorChoice::IoUring, ExecutorChoice::Epoll] {
         let decision = match rt::decide(choice) {
             Ok(decision) => decision,
@@ -78,7 +78,7 @@ pub fn on_each_executor(limits: ShardLimits, test: impl AsyncFn(Rc<Shard>)) {
 }
 
 /// Makes a guest runnable.
-pub async fn adopt(shard: &Shard, name: &str, manifest: Manifest) -> Digest {
+pub(crate) async fn adopt(shard: &Shard, name: &str, manifest: Manifest) -> Digest {
     let wasm = guest(name);
     let component = inspect(&wasm).expect("an artifact").component.into_owned();
     shard
@@ -87,12 +87,12 @@ pub async fn adopt(shard: &Shard, name: &str, manifest: Manifest) -> Digest {
         .expect("it compiles and links")
 }
 
-pub async fn probe(shard: &Shard) -> Digest {
+pub(crate) async fn probe(shard: &Shard) -> Digest {
     adopt(shard, "probe.wasm", Manifest::default()).await
 }
 
 /// A task of `artifact` with these arguments and no input.
-pub fn submit(shard: &Shard, artifact: Digest, arguments: &[&str]) -> Submit {
+pub(crate) fn submit(shard: &Shard, artifact: Digest, arguments: &[&str]) -> Submit {
     let input = Pipe::new(0);
     input.end(PipeEnd::Complete);
     Submit {
@@ -108,20 +108,20 @@ pub fn submit(shard: &Shard, artifact: Digest, arguments: &[&str]) -> Submit {
 }
 
 /// Submits and waits for the end.
-pub async fn run(shard: &Rc<Shard>, submit: Submit) -> Rc<Task> {
+pub(crate) async fn run(shard: &Rc<Shard>, submit: Submit) -> Rc<Task> {
     let task = shard.submit(submit).await.expect("it is accepted").task;
     ended(&task).await;
     task
 }
 
-pub async fn ended(task: &Task) {
+pub(crate) async fn ended(task: &Task) {
     rt::timeout(PATIENCE, task.ended())
         .await
         .expect("the task ends in time");
 }
 
 /// Waits until `condition` holds.
-pub async fn until(what: &str, condition: impl Fn() -> bool) {
+pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     let waiting = async {
         while !condition() {
             rt::sleep(Duration::from_millis(1)).await;
@@ -132,19 +132,19 @@ pub async fn until(what: &str, condition: impl Fn() -> bool) {
         .unwrap_or_else(|_| panic!("waited in vain until {what}"));
 }
 
-pub fn output(task: &Task) -> String {
+pub(crate) fn output(task: &Task) -> String {
     let bytes = task.output().expect("the output is kept");
     String::from_utf8(bytes.to_vec()).expect("the output is text")
 }
 
 /// An HTTP request without a body.
-pub fn get(path: &str) -> http::Request<Body> {
+pub(crate) fn get(path: &str) -> http::Request<Body> {
     request("GET", path, Bytes::new())
 }
 
-pub type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, vyr_shard::BodyError>;
+pub(crate) type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, vyr_shard::BodyError>;
 
-pub fn request(method: &str, path: &str, body: Bytes) -> http::Request<Body> {
+pub(crate) fn request(method: &str, path: &str, body: Bytes) -> http::Request<Body> {
     let body = http_body_util::Full::new(body)
         .map_err(|never| match never {})
         .boxed_unsync();
@@ -155,7 +155,7 @@ pub fn request(method: &str, path: &str, body: Bytes) -> http::Request<Body> {
     request.body(body).expect("a well-formed request")
 }
 
-pub async fn text(response: http::Response<ResponseBody>) -> String {
+pub(crate) async fn text(response: http::Response<ResponseBody>) -> String {
     let body = response
         .into_body()
         .collect()

@@ -1,0 +1,323 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Run signed WebAssembly artifacts as tasks, on one pinned executor per core.
+#[derive(Debug, Parser)]
+#[command(name = "vyr", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Which node to talk to.
+#[derive(Debug, Args)]
+pub(crate) struct Connection {
+    /// The node: http://HOST:PORT or unix:PATH
+    #[arg(
+        long,
+        global = true,
+        env = "VYR_NODE",
+        default_value = "http://127.0.0.1:7411",
+        value_name = "URL"
+    )]
+    pub(crate) node: String,
+    /// File with the node's bearer token
+    #[arg(long, global = true, env = "VYR_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a throw-away node and run the reference workload on real data
+    Demo,
+    /// Run a Wasm file on the spot, without a node
+    Run(Run),
+    /// Run a node: a supervisor and one shard process per core
+    Node(Node),
+    /// Make keys
+    Key {
+        #[command(subcommand)]
+        command: Key,
+    },
+    /// Store, show, move and remove artifacts
+    Artifact {
+        #[command(subcommand)]
+        command: Artifact,
+    },
+    /// Submit, observe and cancel tasks
+    Task {
+        #[command(subcommand)]
+        command: Task,
+    },
+    /// Check what this machine offers to a node
+    Doctor(Doctor),
+    /// Print a completion script
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+    /// One shard; 'vyr node' starts it
+    #[command(hide = true)]
+    ShardProcess,
+    /// The compiler; a shard starts it
+    #[command(hide = true)]
+    CompileArtifact { wasm: PathBuf, out: PathBuf },
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// For programs
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// A WASI 0.2 component or a preview-1 command module
+    pub(crate) file: PathBuf,
+    /// Arguments of the guest
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<String>,
+    /// Environment of the guest, NAME=VALUE
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = environment)]
+    pub(crate) environment: Vec<(String, String)>,
+    /// Longest time the guest may run, such as 30s
+    #[arg(long, value_name = "TIME", value_parser = milliseconds)]
+    pub(crate) timeout: Option<u64>,
+    /// VYR manifest, TOML or JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
+    /// auto, io_uring or epoll
+    #[arg(long, default_value = "auto")]
+    pub(crate) executor: vyr_shard::rt::ExecutorChoice,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Node {
+    /// Address to listen on; beyond loopback it needs --token-file [default: 127.0.0.1:7411]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Shard processes: auto (one per CPU) or a number [default: auto]
+    #[arg(long, value_name = "auto|N")]
+    pub(crate) shards: Option<String>,
+    /// Directory of artifacts, compiled code and sockets [default: ~/.local/share/vyr]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Public key whose signatures are accepted; may repeat. Without one, artifacts need no signature
+    #[arg(long, value_name = "PEM")]
+    pub(crate) trust_key: Vec<PathBuf>,
+    /// Where traces go: an OTLP/HTTP collector
+    #[arg(long, value_name = "URL")]
+    pub(crate) otlp_endpoint: Option<String>,
+    /// auto, io_uring or epoll [default: auto]
+    #[arg(long)]
+    pub(crate) executor: Option<vyr_shard::rt::ExecutorChoice>,
+    /// Time running tasks get when the node is stopped [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = milliseconds)]
+    pub(crate) drain: Option<u64>,
+    /// TOML file with the same settings and more; the command line wins
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// File with the token that requests over TCP must carry (from --token-file)
+    #[arg(skip)]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Write a new private key to OUT and its public key to OUT.pub
+    Generate {
+        /// File of the private key; it must not exist
+        out: PathBuf,
+        /// ecdsa-p256 or ed25519
+        #[arg(long, default_value = "ecdsa-p256")]
+        algorithm: vyr_core::artifact::Algorithm,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Artifact {
+    /// Store a Wasm file
+    Put(PutArtifact),
+    /// List artifacts
+    Ls {
+        /// How to print
+        #[arg(long, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// Show an artifact
+    Inspect {
+        /// Digest, prefix of one, or NAME[:TAG]
+        reference: String,
+        /// How to print
+        #[arg(long, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// Check an artifact's bytes and signatures anew
+    Verify {
+        /// Digest, prefix of one, or NAME[:TAG]
+        reference: String,
+    },
+    /// Remove an artifact, or untie a name from it
+    Rm {
+        /// Digest, prefix of one, or NAME[:TAG]
+        reference: String,
+    },
+    /// Write an artifact as an OCI image layout
+    Export {
+        /// Digest, prefix of one, or NAME[:TAG]
+        reference: String,
+        /// Directory to make
+        dir: PathBuf,
+    },
+    /// Take in every artifact of an OCI image layout
+    Import {
+        /// The layout's directory
+        dir: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PutArtifact {
+    /// A WASI 0.2 component or a preview-1 command module
+    pub(crate) file: PathBuf,
+    /// Name to tie to it
+    #[arg(long, value_name = "NAME[:TAG]")]
+    pub(crate) name: Option<String>,
+    /// VYR manifest, TOML or JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
+    /// Private key to sign with
+    #[arg(long, value_name = "PEM")]
+    pub(crate) sign_key: Option<PathBuf>,
+    /// Detached signature made elsewhere
+    #[arg(long, value_name = "FILE", conflicts_with = "sign_key")]
+    pub(crate) signature: Option<PathBuf>,
+    /// Store nothing; print the OCI manifest that a signature must be over
+    #[arg(long, conflicts_with_all = ["sign_key", "signature"])]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Submit a command task
+    Submit(SubmitTask),
+    /// List tasks, newest first
+    Ls {
+        /// Only of this status
+        #[arg(long)]
+        status: Option<vyr_core::task::Status>,
+        /// Only of this artifact
+        #[arg(long, value_name = "REF")]
+        artifact: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+        /// How to print
+        #[arg(long, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// Show a task
+    Status {
+        /// The task
+        id: String,
+        /// How to print
+        #[arg(long, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// Wait for a task's end; exits with the guest's exit code
+    Wait {
+        /// The task
+        id: String,
+        /// How to print
+        #[arg(long, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// Print a task's kept output
+    Output {
+        /// The task
+        id: String,
+    },
+    /// Print a task's log
+    Logs {
+        /// The task
+        id: String,
+    },
+    /// Cancel a task
+    Cancel {
+        /// The task
+        id: String,
+        /// How to print
+        #[arg(long, value_enum, default_value_t)]
+        output: Format,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SubmitTask {
+    /// Digest, prefix of one, or NAME[:TAG]
+    pub(crate) reference: String,
+    /// File to read as the task's input; - is standard input
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) input: Option<PathBuf>,
+    /// An argument; may repeat
+    #[arg(long = "arg", value_name = "ARG", allow_hyphen_values = true)]
+    pub(crate) argument: Vec<String>,
+    /// An environment variable; may repeat
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = environment)]
+    pub(crate) environment: Vec<(String, String)>,
+    /// Longest time the task may run, such as 30s
+    #[arg(long, value_name = "TIME", value_parser = milliseconds)]
+    pub(crate) timeout: Option<u64>,
+    /// A retry with the same key finds the first task
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
+    /// Print the output as it comes, and exit with the guest's exit code
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// More arguments
+    #[arg(last = true)]
+    pub(crate) arguments: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// The data directory to check [default: ~/.local/share/vyr]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: Format,
+}
+
+fn environment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("give NAME=VALUE".into()),
+    }
+}
+
+fn milliseconds(text: &str) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let each = match unit {
+        "ms" => Some(1),
+        "" | "s" => Some(1000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    let value = each.and_then(|each| number.parse::<u64>().ok()?.checked_mul(each));
+    value
+        .filter(|&ms| ms > 0)
+        .ok_or_else(|| "give a number and ms, s, m or h, such as 30s".into())
+}

@@ -1,0 +1,567 @@
+//! The Control API over plain HTTP: what clients may rely on.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+const JSON: &[&str] = &["content-type: application/json"];
+
+fn probe(arguments: &[&str]) -> Node {
+    Node::with_artifact(arguments, "probe.wasm", "probe")
+}
+
+#[test]
+fn a_task_is_submitted_observed_and_read() {
+    let node = probe(&[]);
+    let document = json!({"artifact": "probe", "args": ["upper"], "input": "hello"});
+    let answer = node.request(
+        "POST",
+        "/v0/tasks?wait=30s",
+        JSON,
+        document.to_string().as_bytes(),
+    );
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let task = answer.json();
+    assert_eq!(
+        (&task["status"], &task["exit_code"]),
+        (&json!("succeeded"), &json!(0))
+    );
+    let id = task["id"].as_str().expect("an id");
+    assert_eq!(
+        answer.header("location"),
+        Some(format!("/v0/tasks/{id}").as_str())
+    );
+    // From whichever shard the connection lands on.
+    for _ in 0..8 {
+        assert_eq!(node.json(&format!("/v0/tasks/{id}"))["id"], task["id"]);
+        assert_eq!(
+            node.request("GET", &format!("/v0/tasks/{id}/output"), &[], b"")
+                .text()
+                .trim_end(),
+            "HELLO"
+        );
+        let listed = node.json("/v0/tasks?limit=5");
+        assert_eq!(listed["tasks"][0]["id"], task["id"]);
+    }
+    let accepted = node.request(
+        "POST",
+        "/v0/tasks",
+        JSON,
+        json!({"artifact": "probe", "args": ["sleep", "60000"]})
+            .to_string()
+            .as_bytes(),
+    );
+    assert_eq!(accepted.status, 202);
+    let id = accepted.json()["id"].as_str().expect("an id").to_owned();
+    let cancelled = node
+        .request("POST", &format!("/v0/tasks/{id}/cancel"), &[], b"")
+        .json();
+    assert_eq!(cancelled["status"], "cancelled", "{cancelled}");
+    let again = node
+        .request("POST", &format!("/v0/tasks/{id}/cancel"), &[], b"")
+        .json();
+    assert_eq!(again, cancelled);
+}
+
+#[test]
+fn lists_are_paged_over_all_shards() {
+    let node = probe(&[]);
+    let document = json!({"artifact": "probe", "args": ["exit", "0"]}).to_string();
+    for _ in 0..25 {
+        assert_eq!(
+            node.request("POST", "/v0/tasks?wait=30s", JSON, document.as_bytes())
+                .status,
+            200
+        );
+    }
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = node.json(&format!("/v0/tasks?limit=7{cursor}"));
+        seen.extend(
+            page["tasks"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .map(|task| task["id"].as_str().expect("an id").to_owned()),
+        );
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    let mut sorted = seen.clone();
+    sorted.sort_by(|a, b| b.cmp(a));
+    sorted.dedup();
+    assert_eq!(
+        (seen.len(), &seen),
+        (25, &sorted),
+        "each once, newest first"
+    );
+    assert_eq!(node.json("/v0/tasks?status=failed")["tasks"], json!([]));
+}
+
+#[test]
+fn bad_requests_are_refused_with_a_stable_code() {
+    let node = probe(&[]);
+    let nul = "0".repeat(26);
+    for (method, path, headers, body, status, code) in [
+        ("GET", "/nowhere", &[][..], "", 404, "not_found"),
+        ("DELETE", "/v0/tasks", &[], "", 405, "method_not_allowed"),
+        ("GET", "/v0/tasks/t123", &[], "", 400, "request_invalid"),
+        (
+            "GET",
+            &format!("/v0/tasks/t{nul}"),
+            &[],
+            "",
+            404,
+            "task_not_found",
+        ),
+        (
+            "GET",
+            "/v0/tasks?colour=red",
+            &[],
+            "",
+            400,
+            "request_invalid",
+        ),
+        ("GET", "/v0/tasks?limit=0", &[], "", 400, "request_invalid"),
+        (
+            "GET",
+            "/v0/tasks?status=asleep",
+            &[],
+            "",
+            400,
+            "request_invalid",
+        ),
+        (
+            "GET",
+            "/v0/artifacts/none",
+            &[],
+            "",
+            404,
+            "artifact_not_found",
+        ),
+        ("GET", "/run/none/x", &[], "", 404, "artifact_not_found"),
+        ("GET", "/internal/shard", &[], "", 404, "not_found"),
+        ("POST", "/v0/tasks", JSON, "{", 400, "request_invalid"),
+        (
+            "POST",
+            "/v0/tasks",
+            JSON,
+            "{\"artifact\":\"probe\",\"colour\":1}",
+            400,
+            "request_invalid",
+        ),
+        (
+            "POST",
+            "/v0/tasks",
+            JSON,
+            "{\"artifact\":\"none\"}",
+            404,
+            "artifact_not_found",
+        ),
+        (
+            "POST",
+            "/v0/tasks",
+            &["content-type: text/plain"],
+            "x",
+            415,
+            "media_type_unsupported",
+        ),
+        (
+            "POST",
+            "/v0/tasks?artifact=probe&wait=1h",
+            &[],
+            "",
+            400,
+            "request_invalid",
+        ),
+        (
+            "POST",
+            "/v0/tasks?artifact=probe&env=NOVALUE",
+            &[],
+            "",
+            400,
+            "request_invalid",
+        ),
+        (
+            "POST",
+            "/v0/tasks?artifact=probe&output=file",
+            &[],
+            "",
+            400,
+            "request_invalid",
+        ),
+        (
+            "POST",
+            "/v0/tasks?artifact=probe&timeout=0s",
+            &[],
+            "",
+            400,
+            "request_invalid",
+        ),
+        (
+            "PUT",
+            "/v0/artifacts",
+            &["content-type: application/wasm"],
+            "junk",
+            422,
+            "artifact_invalid",
+        ),
+        (
+            "PUT",
+            "/v0/artifacts",
+            &["content-type: text/html"],
+            "junk",
+            415,
+            "media_type_unsupported",
+        ),
+        (
+            "PUT",
+            "/v0/artifacts",
+            &["content-type: multipart/form-data"],
+            "junk",
+            400,
+            "request_invalid",
+        ),
+        (
+            "PUT",
+            "/v0/artifacts",
+            &["content-type: application/x-tar"],
+            "junk",
+            422,
+            "artifact_invalid",
+        ),
+        (
+            "PUT",
+            "/v0/artifacts?name=UPPER",
+            &["content-type: application/wasm"],
+            "junk",
+            400,
+            "request_invalid",
+        ),
+    ] {
+        let answer = node.request(method, path, headers, body.as_bytes());
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (status, code),
+            "{method} {path}: {}",
+            answer.text()
+        );
+        assert_eq!(
+            answer.header("content-type"),
+            Some("application/problem+json")
+        );
+        assert_eq!(answer.json()["status"], json!(status));
+    }
+}
+
+#[test]
+fn failing_http_tasks_are_problems_that_name_their_task() {
+    let node = probe(&[]);
+    for (path, status, code) in [
+        ("/run/probe/trap", 502, "guest_trap"),
+        ("/run/probe/no-response", 502, "guest_no_response"),
+    ] {
+        let answer = node.request("GET", path, &[], b"");
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (status, code),
+            "{}",
+            answer.text()
+        );
+        let id = answer.json()["task"].as_str().expect("a task").to_owned();
+        assert_eq!(node.json(&format!("/v0/tasks/{id}"))["status"], "failed");
+    }
+    let answer = node.request("GET", "/run/probe/status/418", &[], b"");
+    assert_eq!(answer.status, 418, "a guest's own status passes");
+    assert!(answer.header("vyr-task-id").is_some());
+    let answer = node.request(
+        "GET",
+        "/run/probe/headers?a=b",
+        &["authorization: Bearer secret", "x-mine: yes"],
+        b"",
+    );
+    assert!(
+        answer.text().contains("x-mine") && !answer.text().contains("secret"),
+        "{}",
+        answer.text()
+    );
+}
+
+#[test]
+fn a_trace_is_taken_up_and_returned() {
+    let node = probe(&[]);
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let header = format!("traceparent: 00-{trace}-b7ad6b7169203331-01");
+    let answer = node.request("GET", "/run/probe/hello", &[&header], b"");
+    let returned = answer.header("traceparent").expect("returned").to_owned();
+    assert!(
+        returned.starts_with(&format!("00-{trace}-")) && !returned.contains("b7ad6b7169203331"),
+        "{returned}"
+    );
+    let id = answer.header("vyr-task-id").expect("a task").to_owned();
+    assert_eq!(node.json(&format!("/v0/tasks/{id}"))["trace_id"], trace);
+    let twice = node.request("GET", "/run/probe/hello", &[&header, &header], b"");
+    assert!(
+        !twice
+            .header("traceparent")
+            .expect("a new one")
+            .contains(trace)
+    );
+}
+
+#[test]
+fn an_idempotency_key_works_from_every_shard() {
+    let node = probe(&[]);
+    let document = json!({"artifact": "probe", "args": ["exit", "0"]}).to_string();
+    let mut ids = std::collections::BTreeSet::new();
+    for _ in 0..16 {
+        let headers = [JSON[0], "idempotency-key: the-same"];
+        let answer = node.request("POST", "/v0/tasks?wait=30s", &headers, document.as_bytes());
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        ids.insert(answer.json()["id"].as_str().expect("an id").to_owned());
+    }
+    assert_eq!(ids.len(), 1);
+    let other = json!({"artifact": "probe", "args": ["exit", "1"]}).to_string();
+    let headers = [JSON[0], "idempotency-key: the-same"];
+    let answer = node.request("POST", "/v0/tasks", &headers, other.as_bytes());
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (422, "idempotency_conflict")
+    );
+}
+
+#[test]
+fn metrics_and_node_show_every_shard() {
+    let node = probe(&[]);
+    for _ in 0..20 {
+        assert_eq!(
+            node.request("GET", "/run/probe/hello", &[], b"").status,
+            200
+        );
+    }
+    let shards = node.shards();
+    assert_eq!(shards.len(), 2);
+    for shard in &shards {
+        assert!(
+            ["io_uring", "epoll"].contains(&shard["executor"].as_str().expect("text")),
+            "{shard}"
+        );
+        assert!(
+            shard["executor_reason"]
+                .as_str()
+                .is_some_and(|reason| !reason.is_empty())
+        );
+    }
+    let text = node.request("GET", "/metrics", &[], b"").text();
+    let total: u64 = text
+        .lines()
+        .filter(|line| {
+            line.starts_with("vyr_tasks_total{")
+                && line.contains("kind=\"http\"")
+                && line.contains("succeeded")
+        })
+        .map(|line| {
+            line.rsplit(' ')
+                .next()
+                .expect("a value")
+                .parse::<u64>()
+                .expect("a count")
+        })
+        .sum();
+    assert_eq!(total, 20, "{text}");
+    assert!(text.ends_with("# EOF\n"));
+    assert_eq!(node.request("GET", "/healthz", &[], b"").status, 200);
+    assert_eq!(node.request("GET", "/readyz", &[], b"").status, 200);
+}
+
+#[test]
+fn the_openapi_document_and_the_server_agree() {
+    let node = probe(&[]);
+    let document = node.json("/v0/openapi.json");
+    let known_codes: Vec<_> = vyr_core::problem::Code::ALL
+        .iter()
+        .map(|code| code.as_str())
+        .collect();
+    assert_eq!(
+        document["components"]["schemas"]["Code"]["enum"],
+        json!(known_codes)
+    );
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        let concrete = path
+            .replace("{ref}", "probe")
+            .replace("{id}", &format!("t{}", "0".repeat(26)))
+            .replace("{path}", "hello");
+        for method in ["get", "put", "post", "delete", "patch"] {
+            let documented = item.get(method).is_some();
+            if path.starts_with("/run/") || method == "delete" && documented {
+                continue;
+            }
+            let answer = node.request(&method.to_uppercase(), &concrete, &[], b"");
+            let exists =
+                answer.status != 405 && !(answer.status == 404 && answer.code() == "not_found");
+            assert_eq!(exists, documented, "{method} {path}: {}", answer.status);
+            if !exists {
+                continue;
+            }
+            let operation = &item[method];
+            if answer.status == 200 {
+                assert!(
+                    operation["responses"].get("200").is_some(),
+                    "{method} {path}"
+                );
+            } else {
+                assert!(
+                    known_codes.contains(&answer.code().as_str()),
+                    "{method} {path}"
+                );
+            }
+        }
+    }
+    check_schema(&document, "Task", &node.json("/v0/tasks?limit=1")["tasks"]);
+    check_schema(&document, "Shard", &node.json("/v0/node")["shards"]);
+    check_schema(
+        &document,
+        "Artifact",
+        &node.json("/v0/artifacts")["artifacts"],
+    );
+}
+
+/// Every field of these documents is described, and every required field is there.
+fn check_schema(document: &Value, schema: &str, instances: &Value) {
+    let schema = &document["components"]["schemas"][schema];
+    for instance in instances.as_array().expect("a list") {
+        for key in instance.as_object().expect("an object").keys() {
+            assert!(
+                schema["properties"].get(key).is_some(),
+                "{key} is not described"
+            );
+        }
+        for required in schema["required"].as_array().expect("a list") {
+            assert!(
+                instance.get(required.as_str().expect("text")).is_some(),
+                "{required} is missing"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_token_guards_everything_but_the_probes() {
+    let secrets = tempfile::tempdir().expect("a temporary directory");
+    let file = secrets.path().join("token");
+    std::fs::write(&file, "a-token-of-some-length\n").expect("writable");
+    let file = file.to_str().expect("UTF-8");
+    let node = Node::start(&["--token-file", file]);
+    assert_eq!(node.request("GET", "/healthz", &[], b"").status, 200);
+    for path in ["/v0/node", "/metrics", "/run/x/", "/v0/artifacts"] {
+        let answer = node.request("GET", path, &[], b"");
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (401, "unauthorized"),
+            "{path}"
+        );
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+    }
+    let header = "authorization: Bearer a-token-of-some-length";
+    assert_eq!(node.request("GET", "/v0/node", &[header], b"").status, 200);
+    assert!(
+        node.vyr(&["task", "ls", "--token-file", file], b"")
+            .status
+            .success()
+    );
+    assert_eq!(node.vyr(&["task", "ls"], b"").status.code(), Some(1));
+    let socket = format!(
+        "unix:{}",
+        node.data_dir().join("run/shard-0.sock").display()
+    );
+    assert!(
+        run(&["task", "ls", "--node", &socket], b"")
+            .status
+            .success(),
+        "the socket is the user's own"
+    );
+}
+
+#[test]
+fn slow_and_oversized_clients_are_cut_off() {
+    let config = tempfile::tempdir().expect("a temporary directory");
+    let file = config.path().join("vyr.toml");
+    let toml = "[limits.http]\nheader_ms_max = 300\nbody_pause_ms_max = 300\nconnections_max = 20\nartifact_bytes_max = 100000\n";
+    std::fs::write(&file, toml).expect("writable");
+    let node = Node::start(&["--shards", "1", "--config", file.to_str().expect("UTF-8")]);
+    node.put("hello.wasm", "hello");
+    let connect = || {
+        let stream = TcpStream::connect(node.address()).expect("the node listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("settable");
+        stream
+    };
+    // A header section that never ends.
+    let started = Instant::now();
+    let mut stream = connect();
+    stream
+        .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-slow: ")
+        .expect("writable");
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).expect("it is closed");
+    assert!(started.elapsed() < Duration::from_secs(20));
+    // A body that pauses for too long.
+    let mut stream = connect();
+    let head = "POST /v0/tasks HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+    stream.write_all(head.as_bytes()).expect("writable");
+    let answer = read_answer(stream).expect("an answer");
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (408, "request_timeout")
+    );
+    // Too large, by its own word and by its bytes.
+    let wasm = ["content-type: application/wasm"];
+    let answer = node.request("PUT", "/v0/artifacts", &wasm, &vec![0; 200_000]);
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (413, "request_too_large")
+    );
+    // hyper closes the connection on a header section that is too large; nothing is served.
+    let huge = format!("x-huge: {}", "h".repeat(100_000));
+    let answer = request(node.address(), "GET", "/healthz", &[&huge], b"");
+    assert!(
+        answer.is_err() || answer.is_ok_and(|answer| answer.status == 431),
+        "it is not served"
+    );
+    // Too many connections: one more is told so, the others go on.
+    let held: Vec<_> = (0..20).map(|_| connect()).collect();
+    until("a connection is refused", || {
+        request(node.address(), "GET", "/healthz", &[], b"")
+            .is_ok_and(|answer| answer.status == 503)
+    });
+    drop(held);
+    until("there is room again", || {
+        request(node.address(), "GET", "/healthz", &[], b"")
+            .is_ok_and(|answer| answer.status == 200)
+    });
+}
+
+#[test]
+fn a_client_that_stops_reading_does_not_hold_its_task_for_ever() {
+    let config = tempfile::tempdir().expect("a temporary directory");
+    let file = config.path().join("vyr.toml");
+    std::fs::write(&file, "[limits.http]\nwrite_pause_ms_max = 300\n").expect("writable");
+    let node = probe(&["--shards", "1", "--config", file.to_str().expect("UTF-8")]);
+    let mut stream = TcpStream::connect(node.address()).expect("the node listens");
+    let head = "POST /v0/tasks?artifact=probe&arg=flood&arg=100000000&output=stream HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
+    stream.write_all(head.as_bytes()).expect("writable");
+    until("the task has ended", || {
+        let tasks = node.json("/v0/tasks");
+        tasks["tasks"][0]["status"] == "cancelled"
+    });
+    assert_eq!(
+        node.json("/v0/tasks")["tasks"][0]["error"]["code"],
+        "client_gone"
+    );
+    drop(stream);
+}

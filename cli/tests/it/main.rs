@@ -1,0 +1,11 @@
+//! The `vyr` program as its users meet it: commands, nodes, faults.
+
+mod artifacts;
+mod chaos;
+mod commands;
+mod faults;
+mod foreign;
+mod http;
+mod main_job;
+mod node;
+mod support;
