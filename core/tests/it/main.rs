@@ -4,6 +4,7 @@ mod competition;
 mod crash;
 mod damage;
 mod digests;
+mod full_disk;
 mod index_damage;
 mod keys_of_others;
 mod layouts_of_others;
