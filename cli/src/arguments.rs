@@ -156,7 +156,7 @@ pub(crate) enum Artifact {
     },
     /// Show an artifact
     Inspect {
-        /// Digest, prefix of one, or NAME[:TAG]
+        /// Digest, first digits of one, NAME, or NAME:TAG
         reference: String,
         /// How to print
         #[arg(long, value_enum, default_value_t)]
@@ -164,17 +164,17 @@ pub(crate) enum Artifact {
     },
     /// Check an artifact's bytes and signatures anew
     Verify {
-        /// Digest, prefix of one, or NAME[:TAG]
+        /// Digest, first digits of one, NAME, or NAME:TAG
         reference: String,
     },
     /// Remove an artifact, or untie a name from it
     Rm {
-        /// Digest, prefix of one, or NAME[:TAG]
+        /// Digest, first digits of one, NAME, or NAME:TAG
         reference: String,
     },
     /// Write an artifact as an OCI image layout
     Export {
-        /// Digest, prefix of one, or NAME[:TAG]
+        /// Digest, first digits of one, NAME, or NAME:TAG
         reference: String,
         /// Directory to make
         dir: PathBuf,
@@ -264,7 +264,7 @@ pub(crate) enum Task {
 
 #[derive(Debug, Args)]
 pub(crate) struct SubmitTask {
-    /// Digest, prefix of one, or NAME[:TAG]
+    /// Digest, first digits of one, NAME, or NAME:TAG
     pub(crate) reference: String,
     /// File to read as the task's input; - is standard input
     #[arg(long, value_name = "FILE|-")]

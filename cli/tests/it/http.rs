@@ -565,3 +565,39 @@ fn a_client_that_stops_reading_does_not_hold_its_task_for_ever() {
     );
     drop(stream);
 }
+
+#[test]
+fn an_overloaded_shard_says_when_to_come_back() {
+    let config = tempfile::tempdir().expect("a temporary directory");
+    let file = config.path().join("vyr.toml");
+    let toml = "[limits.shard]\nrunning_max = 1\nqueued_max = 1\n";
+    std::fs::write(&file, toml).expect("writable");
+    let node = probe(&["--shards", "1", "--config", file.to_str().expect("UTF-8")]);
+    let sleep = json!({"artifact": "probe", "args": ["sleep", "60000"]}).to_string();
+    let submit = || node.request("POST", "/v0/tasks", JSON, sleep.as_bytes());
+    let ids: Vec<_> = (0..2)
+        .map(|_| {
+            let answer = submit();
+            assert_eq!(answer.status, 202, "{}", answer.text());
+            answer.json()["id"].as_str().expect("an id").to_owned()
+        })
+        .collect();
+    let refused = submit();
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (503, "overloaded")
+    );
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(
+        node.request("GET", "/run/probe/hello", &[], b"").status,
+        503
+    );
+    for id in ids {
+        let answer = node.request("POST", &format!("/v0/tasks/{id}/cancel"), &[], b"");
+        assert_eq!(answer.json()["status"], "cancelled");
+    }
+    assert_eq!(
+        node.request("GET", "/run/probe/hello", &[], b"").status,
+        200
+    );
+}

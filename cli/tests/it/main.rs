@@ -8,4 +8,6 @@ mod foreign;
 mod http;
 mod main_job;
 mod node;
+mod stock_wasmtime;
 mod support;
+mod telemetry;

@@ -19,7 +19,7 @@ pub struct NewArtifact {
     pub manifest: Option<Vec<u8>>,
     /// Detached signatures over its OCI manifest.
     pub signatures: Vec<Vec<u8>>,
-    /// NAME[:TAG].
+    /// `NAME` or `NAME:TAG`.
     pub name: Option<String>,
     /// The digest it must have.
     pub digest: Option<Digest>,

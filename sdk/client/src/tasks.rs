@@ -14,7 +14,7 @@ use crate::connection::{Body, Client, Error};
 /// A command task to be.
 #[derive(Debug, Clone, Default)]
 pub struct Submit {
-    /// The artifact: a digest, a prefix of one, or NAME[:TAG].
+    /// The artifact: a digest, a prefix of one, or `NAME[:TAG]`.
     pub artifact: String,
     /// Its arguments.
     pub arguments: Vec<String>,

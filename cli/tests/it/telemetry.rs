@@ -1,0 +1,159 @@
+//! A node's traces reach a collector, all of them.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use crate::support::*;
+
+/// Takes every export and keeps its bytes.
+fn sink() -> (String, Arc<Mutex<Vec<u8>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let received = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&received);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let kept = Arc::clone(&kept);
+            std::thread::spawn(move || take(stream, &kept));
+        }
+    });
+    (url, received)
+}
+
+fn take(mut stream: TcpStream, kept: &Mutex<Vec<u8>>) {
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 65536]);
+    loop {
+        let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") else {
+            match stream.read(&mut buffer) {
+                Ok(count) if count > 0 => bytes.extend_from_slice(&buffer[..count]),
+                _ => return,
+            }
+            continue;
+        };
+        let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+        assert!(head.starts_with("post /v1/traces "), "{head}");
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
+        let length: usize = length
+            .and_then(|text| text.trim().parse().ok())
+            .expect("a length");
+        while bytes.len() < end + 4 + length {
+            match stream.read(&mut buffer) {
+                Ok(count) if count > 0 => bytes.extend_from_slice(&buffer[..count]),
+                _ => return,
+            }
+        }
+        kept.lock()
+            .expect("no panic")
+            .extend_from_slice(&bytes[end + 4..end + 4 + length]);
+        bytes.drain(..end + 4 + length);
+        if stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            .is_err()
+        {
+            return;
+        }
+    }
+}
+
+fn exported(node: &Node) -> u64 {
+    let text = node.request("GET", "/metrics", &[], b"").text();
+    let lines = text.lines().filter(|line| {
+        line.starts_with("vyr_trace_records_total{") && line.contains("outcome=\"exported\"")
+    });
+    lines
+        .map(|line| {
+            line.rsplit(' ')
+                .next()
+                .expect("a value")
+                .parse::<u64>()
+                .expect("a count")
+        })
+        .sum()
+}
+
+#[test]
+fn every_step_of_every_task_reaches_the_collector() {
+    const TASKS: u64 = 50;
+    /// The task as a whole, and submit, queue, instantiate, execute, complete.
+    const SPANS: u64 = 6;
+    let (url, received) = sink();
+    let node = Node::with_artifact(&["--otlp-endpoint", &url], "probe.wasm", "probe");
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let header = format!("traceparent: 00-{trace}-b7ad6b7169203331-01");
+    for _ in 0..TASKS {
+        assert_eq!(
+            node.request("GET", "/run/probe/hello", &[&header], b"")
+                .status,
+            200
+        );
+    }
+    until("every span is exported", || {
+        exported(&node) == TASKS * SPANS
+    });
+    let bytes = received.lock().expect("no panic").clone();
+    let count = |needle: &[u8]| {
+        bytes
+            .windows(needle.len())
+            .filter(|window| *window == needle)
+            .count() as u64
+    };
+    let trace_bytes: Vec<u8> = (0..16)
+        .map(|i| u8::from_str_radix(&trace[2 * i..2 * i + 2], 16).expect("hex"))
+        .collect();
+    assert_eq!(
+        count(&trace_bytes),
+        TASKS * SPANS,
+        "each in the client's trace"
+    );
+    for step in ["submit", "queue", "instantiate", "execute", "complete"] {
+        assert_eq!(count(step.as_bytes()), TASKS, "{step}");
+    }
+    // What is still under way when the node is told to stop is sent before it ends.
+    let header = format!("traceparent: 00-{}-b7ad6b7169203331-01", "1".repeat(32));
+    assert_eq!(
+        node.request("GET", "/run/probe/hello", &[&header], b"")
+            .status,
+        200
+    );
+    assert!(node.terminate().success());
+    let bytes = received.lock().expect("no panic").clone();
+    assert_eq!(
+        bytes
+            .windows(16)
+            .filter(|window| **window == [0x11; 16])
+            .count() as u64,
+        SPANS
+    );
+}
+
+#[test]
+fn a_collector_that_is_not_there_stops_nobody() {
+    let node = Node::with_artifact(
+        &["--otlp-endpoint", "http://127.0.0.1:1"],
+        "probe.wasm",
+        "probe",
+    );
+    for _ in 0..20 {
+        assert_eq!(
+            node.request("GET", "/run/probe/hello", &[], b"").status,
+            200
+        );
+    }
+    let other = run(
+        &[
+            "node",
+            "--listen",
+            "127.0.0.1:0",
+            "--otlp-endpoint",
+            "https://x",
+            "--data-dir",
+            node.dir.path().join("other").to_str().expect("UTF-8"),
+        ],
+        b"",
+    );
+    assert_eq!(other.status.code(), Some(1));
+    assert!(stderr(&other).contains("https"), "{}", stderr(&other));
+}
