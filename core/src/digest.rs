@@ -1,6 +1,7 @@
 //! Content digests: `sha256:` and 64 hex digits, as OCI writes them.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -15,6 +16,23 @@ impl Digest {
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(sha2::Sha256::digest(bytes).into())
+    }
+
+    /// The digest of all bytes of a reader, and how many they are.
+    ///
+    /// # Errors
+    /// What the reader says.
+    pub fn of_reader(reader: &mut impl Read) -> io::Result<(Self, u64)> {
+        let mut hasher = Hasher::default();
+        let mut buffer = [0u8; 16 * 1024];
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(hasher.finish()),
+                Ok(count) => hasher.update(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// The digest itself.
@@ -33,6 +51,27 @@ impl Digest {
     #[must_use]
     pub fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Makes the digest of bytes that come piece by piece.
+#[derive(Debug, Clone, Default)]
+pub struct Hasher {
+    sha: sha2::Sha256,
+    bytes: u64,
+}
+
+impl Hasher {
+    /// Adds bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.sha.update(bytes);
+        self.bytes += bytes.len() as u64;
+    }
+
+    /// The digest of all bytes that were added, and how many they are.
+    #[must_use]
+    pub fn finish(self) -> (Digest, u64) {
+        (Digest(self.sha.finalize().into()), self.bytes)
     }
 }
 
@@ -89,5 +128,48 @@ impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The digest of "abc" (FIPS 180-4, example 1).
+    const ABC: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn the_digest_is_sha256() {
+        assert_eq!(Digest::of(b"abc").to_string(), ABC);
+        assert_eq!(ABC.parse(), Ok(Digest::of(b"abc")));
+        assert_eq!(format!("sha256:{}", Digest::of(b"abc").hex()), ABC);
+    }
+
+    #[test]
+    fn pieces_and_readers_give_the_same_digest() {
+        let bytes: Vec<u8> = (0..100_000u32).map(|number| number as u8).collect();
+        let whole = (Digest::of(&bytes), bytes.len() as u64);
+        let mut hasher = Hasher::default();
+        bytes.chunks(777).for_each(|piece| hasher.update(piece));
+        assert_eq!(hasher.finish(), whole);
+        assert_eq!(
+            Digest::of_reader(&mut &bytes[..]).expect("a slice reads"),
+            whole
+        );
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        let upper = ABC.to_uppercase().replace("SHA256", "sha256");
+        for text in [
+            "",
+            "sha256:",
+            "ba7816bf",
+            &ABC[..70],
+            &upper,
+            &format!("{ABC}0"),
+        ] {
+            text.parse::<Digest>().expect_err(text);
+        }
     }
 }

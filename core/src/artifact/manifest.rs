@@ -1,374 +1,406 @@
-//! VYR's manifest: what an artifact's author declares. Authored as TOML, stored as canonical JSON;
-//! unknown fields are refused, and every field may be left out.
+//! VYR's own manifest: what an artifact may use and how it wants to be run.
+//!
+//! It is written as TOML and stored as canonical JSON (keys sorted, no whitespace, what is absent
+//! or default left out), so that one meaning has one digest. Every field may be left out; unknown
+//! fields are refused.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::Error;
+use super::error::Error;
+use super::host::HostPattern;
+use super::json::canonical;
 use super::name::Name;
-use crate::limits::{MANIFEST_BYTES_MAX, TaskLimits};
+use crate::limits::{MANIFEST_BYTES_MAX, NAME_BYTES_MAX, TaskLimits};
 
-/// Longest free text of a manifest, bytes.
-const TEXT_BYTES_MAX: usize = 4096;
-/// Entries of one list of a manifest.
-const ENTRIES_MAX: usize = 256;
+/// Longest description, bytes.
+const DESCRIPTION_BYTES_MAX: usize = 4096;
 
-/// What an artifact's author declares.
+/// An artifact's manifest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Manifest {
-    /// The artifact's name, and a command's first argument.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What the artifact calls itself: a [`Name`], without a tag.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "name")]
     pub name: Option<String>,
-    /// The author's version.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Its version, free text of one line.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "version")]
     pub version: Option<String>,
-    /// What the artifact is for.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What it does.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "description"
+    )]
     pub description: Option<String>,
-    /// Limits of its tasks, where they differ from the node's defaults.
+    /// The limits of its tasks; what is absent takes the node's default.
     #[serde(skip_serializing_if = "is_default")]
     pub limits: ManifestLimits,
-    /// What its tasks may use.
+    /// What its tasks may reach outside of themselves.
     #[serde(skip_serializing_if = "is_default")]
     pub capabilities: Capabilities,
-    /// The states its tasks use.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// The state it uses.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "states")]
     pub state: Vec<StateDeclaration>,
-    /// How its instances are made.
+    /// How its instances are used.
     #[serde(skip_serializing_if = "is_default")]
     pub instances: Instances,
 }
 
-/// What tasks may use.
+/// What a task of the artifact may reach outside of itself; by default nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Capabilities {
-    /// Hosts that outgoing requests may go to: `host`, `host:port`, or `*.domain`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// Hosts that it may call, each a [`HostPattern`].
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "hosts")]
     pub outgoing_hosts: Vec<String>,
-    /// Environment variables a submitter may set; when empty, any.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// Environment variables that a submitter may set; when empty, any.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "environment"
+    )]
     pub environment: Vec<String>,
 }
 
-/// A state that tasks use.
+/// The limits an artifact asks for; each as in [`TaskLimits`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ManifestLimits {
+    /// Wall time from start to end, milliseconds; at least 1.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "positive")]
+    pub wall_ms_max: Option<u64>,
+    /// Time the guest computes, milliseconds; at least 1.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "positive")]
+    pub cpu_ms_max: Option<u64>,
+    /// Linear memory of all the task's memories together, bytes; at least 1.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "positive")]
+    pub memory_bytes_max: Option<u64>,
+    /// Elements of all the task's tables together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table_elements_max: Option<u64>,
+    /// Core instances inside the component; at least 1.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "positive")]
+    pub instances_max: Option<u64>,
+    /// Output kept for later reading, bytes; 0 keeps none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_bytes_max: Option<u64>,
+    /// Log kept, bytes; 0 keeps none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_bytes_max: Option<u64>,
+    /// State the task may hold, bytes; 0 allows none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_bytes_max: Option<u64>,
+}
+
+/// One state that the artifact's guest opens by name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StateDeclaration {
-    /// The bucket's name inside the guest.
+    /// The name that the guest opens.
+    #[serde(deserialize_with = "state_name")]
     pub name: String,
-    /// How it is used.
+    /// What the guest does with it; `rw` if absent.
     #[serde(default)]
     pub mode: StateMode,
 }
 
-/// How a state is used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// What a guest may do with a state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum StateMode {
-    /// Read and written.
+    /// Read and write.
     #[default]
+    #[serde(rename = "rw")]
     Rw,
-    /// Only read.
+    /// Read only.
+    #[serde(rename = "ro")]
     Ro,
 }
 
-/// How instances are made.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// Whether an instance serves one task or several.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "RawInstances")]
 pub struct Instances {
-    /// A fresh instance for each task, or one after another in the same.
+    /// The policy.
     pub policy: InstancePolicy,
-    /// Tasks after which an instance is not used again.
+    /// Tasks that one instance serves before it is replaced; only with `reuse`, at least 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tasks_max: Option<u32>,
-    /// Idle time after which an instance is dropped, milliseconds.
+    /// Time an instance may wait for its next task, milliseconds; only with `reuse`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_ms_max: Option<u64>,
 }
 
-/// Whether tasks share instances.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The two policies for instances.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InstancePolicy {
-    /// Each task has an instance of its own.
+    /// A new instance for every task: nothing of one task can reach another.
     #[default]
     Fresh,
-    /// One task after another may use an instance.
+    /// An instance serves several tasks, one after the other; what a task leaves in its memory,
+    /// the next one finds.
     Reuse,
 }
 
-macro_rules! manifest_limits {
-    ($($name:ident),*) => {
-        /// The limits a manifest sets; the names are those of [`TaskLimits`].
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
-        pub struct ManifestLimits {
-            $(
-                #[doc = concat!("See [`TaskLimits::", stringify!($name), "`].")]
-                #[serde(skip_serializing_if = "Option::is_none")]
-                pub $name: Option<u64>,
-            )*
-        }
-
-        impl ManifestLimits {
-            /// These limits where they are set, `base`'s elsewhere.
-            #[must_use]
-            pub fn over(&self, base: &TaskLimits) -> TaskLimits {
-                TaskLimits { $($name: self.$name.unwrap_or(base.$name),)* }
-            }
-
-            fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name),)*]
-                    .into_iter()
-                    .filter_map(|(name, value)| Some((name, value?)))
-            }
-        }
-    };
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[derive(Default)]
+struct RawInstances {
+    policy: InstancePolicy,
+    tasks_max: Option<u32>,
+    idle_ms_max: Option<u64>,
 }
 
-manifest_limits!(
-    wall_ms_max,
-    cpu_ms_max,
-    memory_bytes_max,
-    table_elements_max,
-    instances_max,
-    output_bytes_max,
-    log_bytes_max,
-    state_bytes_max
-);
+impl TryFrom<RawInstances> for Instances {
+    type Error = &'static str;
 
-/// Limits that may be zero: a task without kept output, log or state makes sense.
-const MAY_BE_ZERO: &[&str] = &["output_bytes_max", "log_bytes_max", "state_bytes_max"];
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
+    fn try_from(raw: RawInstances) -> Result<Self, Self::Error> {
+        let RawInstances {
+            policy,
+            tasks_max,
+            idle_ms_max,
+        } = raw;
+        if tasks_max == Some(0) {
+            return Err("tasks_max is 0; give at least 1, or leave it out");
+        }
+        if policy == InstancePolicy::Fresh && (tasks_max.is_some() || idle_ms_max.is_some()) {
+            return Err("tasks_max and idle_ms_max need policy = \"reuse\"");
+        }
+        Ok(Self {
+            policy,
+            tasks_max,
+            idle_ms_max,
+        })
+    }
 }
 
 impl Manifest {
-    /// Reads what an author wrote.
+    /// Reads a manifest as its author writes it.
     ///
     /// # Errors
-    /// [`Error::ManifestInvalid`] with the line and field at fault.
+    /// [`Error::Manifest`] with line, field and remedy.
     pub fn from_toml(text: &str) -> Result<Self, Error> {
         check_size(text.len())?;
-        let manifest: Self = toml::from_str(text)
-            .map_err(|error| Error::ManifestInvalid(error.to_string().trim().to_owned()))?;
-        manifest.check()
+        let line_of = |error: &toml::de::Error| {
+            let before = error
+                .span()
+                .and_then(|span| text.get(..span.start))
+                .unwrap_or_default();
+            before.bytes().filter(|&byte| byte == b'\n').count() + 1
+        };
+        let explain = |field: String, error: &toml::de::Error| {
+            let message = error.message().replace('\n', ", ");
+            Error::manifest(format!("line {}{field}: {message}", line_of(error)))
+        };
+        let document =
+            toml::Deserializer::parse(text).map_err(|error| explain(String::new(), &error))?;
+        serde_path_to_error::deserialize(document)
+            .map_err(|error| explain(field(error.path()), error.inner()))
     }
 
-    /// Reads the stored form, or JSON that an author wrote.
+    /// Reads a manifest in JSON, canonical or not.
     ///
     /// # Errors
-    /// [`Error::ManifestInvalid`] with the place and field at fault.
+    /// [`Error::Manifest`] with line, column, field and remedy.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Error> {
         check_size(bytes.len())?;
-        let manifest: Self = serde_json::from_slice(bytes)
-            .map_err(|error| Error::ManifestInvalid(error.to_string()))?;
-        manifest.check()
+        // Serde would take an array for a struct whose fields are given by position.
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            return Err(Error::manifest(
+                "invalid: it is not a JSON object; '{}' is the default one",
+            ));
+        }
+        let mut document = serde_json::Deserializer::from_slice(bytes);
+        let manifest = serde_path_to_error::deserialize(&mut document).map_err(|error| {
+            // The message ends with "at line 1 column 2".
+            let path = field(error.path());
+            Error::manifest(format!(
+                "{}{}",
+                error.inner(),
+                path.replacen(", field", ", in field", 1)
+            ))
+        })?;
+        document
+            .end()
+            .map_err(|error| Error::manifest(error.to_string()))?;
+        Ok(manifest)
     }
 
-    /// The stored form: JSON with sorted keys, no white space, and nothing that is as by default,
-    /// so that the same declaration has the same digest.
-    ///
-    /// # Panics
-    /// Never: the document is plain.
+    /// The manifest as it is stored: canonical JSON. The default manifest is `{}`.
     #[must_use]
     pub fn to_canonical_json(&self) -> Vec<u8> {
-        // serde_json's own map type keeps its keys sorted.
-        let value = serde_json::to_value(self).expect("a manifest is a plain document");
-        serde_json::to_vec(&value).expect("a manifest is a plain document")
-    }
-
-    fn check(self) -> Result<Self, Error> {
-        if let Some(name) = &self.name {
-            name.parse::<Name>()
-                .map_err(|error| invalid(format!("name: {error}")))?;
-        }
-        for (field, text) in [
-            ("version", &self.version),
-            ("description", &self.description),
-        ] {
-            if text
-                .as_ref()
-                .is_some_and(|text| text.len() > TEXT_BYTES_MAX)
-            {
-                return Err(invalid(format!(
-                    "{field} is longer than {TEXT_BYTES_MAX} bytes"
-                )));
-            }
-        }
-        for (name, value) in self.limits.named() {
-            if value == 0 && !MAY_BE_ZERO.contains(&name) {
-                return Err(invalid(format!(
-                    "limits.{name} is 0, so no task could run; leave it out or raise it"
-                )));
-            }
-        }
-        let lists = [
-            (
-                "capabilities.outgoing_hosts",
-                self.capabilities.outgoing_hosts.len(),
-            ),
-            (
-                "capabilities.environment",
-                self.capabilities.environment.len(),
-            ),
-            ("state", self.state.len()),
-        ];
-        if let Some((field, _)) = lists.iter().find(|(_, len)| *len > ENTRIES_MAX) {
-            return Err(invalid(format!(
-                "{field} has more than {ENTRIES_MAX} entries"
-            )));
-        }
-        for host in &self.capabilities.outgoing_hosts {
-            check_host(host)?;
-        }
-        for name in &self.capabilities.environment {
-            if name.is_empty() || name.contains(['=', '\0']) {
-                return Err(invalid(format!(
-                    "capabilities.environment: '{name}' is not a variable's name"
-                )));
-            }
-        }
-        for (number, state) in self.state.iter().enumerate() {
-            if state.name.is_empty() || state.name.len() > 128 {
-                return Err(invalid("state: a name has 1 to 128 bytes"));
-            }
-            if self.state[..number]
-                .iter()
-                .any(|other| other.name == state.name)
-            {
-                return Err(invalid(format!(
-                    "state: '{}' is declared twice",
-                    state.name
-                )));
-            }
-        }
-        let reuse = self.instances.policy == InstancePolicy::Reuse;
-        if !reuse && (self.instances.tasks_max.is_some() || self.instances.idle_ms_max.is_some()) {
-            return Err(invalid(
-                "instances: tasks_max and idle_ms_max need policy = \"reuse\"",
-            ));
-        }
-        if self.instances.tasks_max == Some(0) {
-            return Err(invalid(
-                "instances.tasks_max is 0; leave it out or give at least 1",
-            ));
-        }
-        Ok(self)
+        canonical(self)
     }
 }
 
-fn invalid(message: impl Into<String>) -> Error {
-    Error::ManifestInvalid(message.into())
+impl ManifestLimits {
+    /// These limits where they are given, `base` elsewhere.
+    #[must_use]
+    pub fn over(&self, base: &TaskLimits) -> TaskLimits {
+        TaskLimits {
+            wall_ms_max: self.wall_ms_max.unwrap_or(base.wall_ms_max),
+            cpu_ms_max: self.cpu_ms_max.unwrap_or(base.cpu_ms_max),
+            memory_bytes_max: self.memory_bytes_max.unwrap_or(base.memory_bytes_max),
+            table_elements_max: self.table_elements_max.unwrap_or(base.table_elements_max),
+            instances_max: self.instances_max.unwrap_or(base.instances_max),
+            output_bytes_max: self.output_bytes_max.unwrap_or(base.output_bytes_max),
+            log_bytes_max: self.log_bytes_max.unwrap_or(base.log_bytes_max),
+            state_bytes_max: self.state_bytes_max.unwrap_or(base.state_bytes_max),
+        }
+    }
+}
+
+impl Capabilities {
+    /// Whether a task may call `host` at `port`.
+    #[must_use]
+    pub fn allows_host(&self, host: &str, port: u16) -> bool {
+        let fits = |pattern: HostPattern| pattern.allows(host, port);
+        self.outgoing_hosts
+            .iter()
+            .any(|text| text.parse().is_ok_and(fits))
+    }
 }
 
 fn check_size(bytes: usize) -> Result<(), Error> {
     if bytes > MANIFEST_BYTES_MAX {
-        return Err(invalid(format!(
+        return Err(Error::manifest(format!(
             "it has {bytes} bytes, the bound is {MANIFEST_BYTES_MAX}"
         )));
     }
     Ok(())
 }
 
-fn check_host(pattern: &str) -> Result<(), Error> {
-    let refuse = || {
-        Err(invalid(format!(
-            "capabilities.outgoing_hosts: '{pattern}' is not a host; give host, host:port or *.domain"
-        )))
-    };
-    let (host, port) = match pattern.rsplit_once(':') {
-        Some((host, port)) if !host.ends_with(']') || !port.is_empty() => (host, Some(port)),
-        _ => (pattern, None),
-    };
-    if port.is_some_and(|port| port.parse::<u16>().is_err()) {
-        return refuse();
+/// `, field a.b` unless the error concerns the document as a whole.
+fn field(path: &serde_path_to_error::Path) -> String {
+    if path.iter().next().is_none() {
+        String::new()
+    } else {
+        format!(", field {path}")
     }
-    let bare = host.strip_prefix("*.").unwrap_or(host);
-    let is_v6 = bare.starts_with('[') && bare.ends_with(']');
-    let named = |byte: u8| byte.is_ascii_alphanumeric() || b".-".contains(&byte);
-    let v6 = |byte: u8| byte.is_ascii_hexdigit() || b":.[]".contains(&byte);
-    if bare.is_empty()
-        || !bare
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    match Option::<u64>::deserialize(deserializer)? {
+        Some(0) => Err(serde::de::Error::custom(
+            "it is 0; give at least 1, or leave it out",
+        )),
+        other => Ok(other),
+    }
+}
+
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    checked(deserializer, |text| {
+        text.parse::<Name>()
+            .map(drop)
+            .map_err(|error| error.to_string())
+    })
+}
+
+fn version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    checked(deserializer, |text| match text {
+        "" => Err("it is empty; leave it out instead".into()),
+        text if text.len() > NAME_BYTES_MAX => Err(format!(
+            "it has {} bytes, the bound is {NAME_BYTES_MAX}",
+            text.len()
+        )),
+        text if text.contains(char::is_control) => Err("it has a control character".into()),
+        _ => Ok(()),
+    })
+}
+
+fn description<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    checked(deserializer, |text| match text.len() {
+        bytes if bytes > DESCRIPTION_BYTES_MAX => Err(format!(
+            "it has {bytes} bytes, the bound is {DESCRIPTION_BYTES_MAX}"
+        )),
+        _ if text.contains(|c: char| c.is_control() && c != '\n') => {
+            Err("it has a control character other than a line end".into())
+        }
+        _ => Ok(()),
+    })
+}
+
+fn checked<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    check: impl FnOnce(&str) -> Result<(), String>,
+) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.as_deref()
+        .map_or(Ok(()), check)
+        .map_err(serde::de::Error::custom)?;
+    Ok(text)
+}
+
+fn hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    each(deserializer, |text| text.parse::<HostPattern>().map(drop))
+}
+
+fn environment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    each(deserializer, |text| {
+        let fits = text.len() <= NAME_BYTES_MAX
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            && text
+                .bytes()
+                .next()
+                .is_some_and(|byte| !byte.is_ascii_digit());
+        let text: String = text.chars().take(64).collect();
+        fits.then_some(()).ok_or_else(|| {
+            format!(
+                "'{text}' is not an environment name; use letters, digits and _, no digit first"
+            )
+        })
+    })
+}
+
+/// A list of distinct texts that each pass `check`.
+fn each<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    check: impl Fn(&str) -> Result<(), String>,
+) -> Result<Vec<String>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let mut seen = std::collections::BTreeSet::new();
+    for text in &texts {
+        check(text).map_err(serde::de::Error::custom)?;
+        if !seen.insert(text) {
+            return Err(serde::de::Error::custom(format!(
+                "'{text}' stands twice; remove one"
+            )));
+        }
+    }
+    Ok(texts)
+}
+
+fn state_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let fits = (1..=NAME_BYTES_MAX).contains(&text.len())
+        && text
             .bytes()
-            .all(|byte| if is_v6 { v6(byte) } else { named(byte) })
-    {
-        return refuse();
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    if !fits {
+        return Err(serde::de::Error::custom(
+            "a state's name is 1 to 128 letters, digits and . _ -",
+        ));
     }
-    Ok(())
+    Ok(text)
+}
+
+fn states<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<StateDeclaration>, D::Error> {
+    let states = Vec::<StateDeclaration>::deserialize(deserializer)?;
+    let mut seen = std::collections::BTreeSet::new();
+    for state in &states {
+        if !seen.insert(&state.name) {
+            return Err(serde::de::Error::custom(format!(
+                "the state '{}' is declared twice; remove one",
+                state.name
+            )));
+        }
+    }
+    Ok(states)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FULL: &str = r#"
-name = "event-transform"
-version = "1.2.3"
-description = "Enriches flight events."
-[limits]
-memory_bytes_max = 1000000
-wall_ms_max = 5000
-[capabilities]
-outgoing_hosts = ["example.org:443", "*.example.org", "[::1]:80"]
-environment = ["LANG"]
-[[state]]
-name = "buffer"
-mode = "ro"
-[instances]
-policy = "reuse"
-tasks_max = 100
-"#;
-
-    #[test]
-    fn what_is_authored_is_stored_canonically() {
-        let manifest = Manifest::from_toml(FULL).expect("valid");
-        let json = manifest.to_canonical_json();
-        assert_eq!(Manifest::from_json(&json).expect("valid"), manifest);
-        let text = String::from_utf8(json).expect("JSON is UTF-8");
-        assert!(
-            text.starts_with(r#"{"capabilities":{"environment":["LANG"],"outgoing_hosts":"#),
-            "{text}"
-        );
-        assert!(
-            text.contains(r#""limits":{"memory_bytes_max":1000000,"wall_ms_max":5000}"#),
-            "{text}"
-        );
-        assert_eq!(Manifest::default().to_canonical_json(), b"{}");
-        let limits = manifest.limits.over(&TaskLimits::DEFAULT);
-        assert_eq!(
-            (limits.wall_ms_max, limits.cpu_ms_max),
-            (5000, TaskLimits::DEFAULT.cpu_ms_max)
-        );
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
-        for (toml, names) in [
-            ("nane = \"x\"", "nane"),
-            ("name = 7", "name"),
-            ("name = \"Upper\"", "Upper"),
-            ("[limits]\nwall_ms_max = 0", "wall_ms_max"),
-            ("[limits]\nwall_ms_max = -1", "wall_ms_max"),
-            ("[limits]\nwall_seconds = 1", "wall_seconds"),
-            (
-                "[capabilities]\noutgoing_hosts = [\"http://x\"]",
-                "http://x",
-            ),
-            ("[capabilities]\noutgoing_hosts = [\"x:99999\"]", "x:99999"),
-            ("[capabilities]\nenvironment = [\"A=B\"]", "A=B"),
-            ("[[state]]\nname = \"a\"\n[[state]]\nname = \"a\"", "twice"),
-            ("[[state]]\nname = \"a\"\nmode = \"wr\"", "wr"),
-            ("[instances]\ntasks_max = 3", "reuse"),
-            ("not toml", "line 1"),
-        ] {
-            let message = Manifest::from_toml(toml).expect_err(toml).to_string();
-            assert!(message.contains(names), "{toml}: {message}");
-        }
-        let huge = format!("description = \"{}\"", "x".repeat(MANIFEST_BYTES_MAX));
-        assert!(Manifest::from_toml(&huge).is_err());
-        assert!(Manifest::from_json(b"\xff").is_err());
-    }
-}
+mod tests;

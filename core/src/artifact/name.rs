@@ -1,23 +1,39 @@
-//! Names, tags and references of artifacts.
+//! Names of artifacts: `NAME:TAG`, a subset of what OCI allows in `org.opencontainers.image.ref.name`.
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::Error;
-use crate::digest::Digest;
+use super::error::{Error, shortened};
 use crate::limits::NAME_BYTES_MAX;
 
-/// Fewest hex digits that stand for a digest.
-const PREFIX_DIGITS_MIN: usize = 8;
+/// The first word of a digest, which is no name.
+const DIGEST_WORD: &str = "sha256";
 
-/// An artifact's name: lower-case letters, digits, `.`, `_`, `-` and `/`, beginning and ending with
-/// a letter or digit.
+/// A name without a tag: lower-case letters and digits in groups, between which stands one of
+/// `.`, `_`, `-`, `/`. At most [`NAME_BYTES_MAX`] bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(String);
 
-/// A name's tag: letters, digits, `.`, `_` and `-`.
+/// A tag: letters and digits in groups, between which stands one of `.`, `_`, `-`. At most
+/// [`NAME_BYTES_MAX`] bytes. The default is `latest`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tag(String);
+
+impl Name {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Tag {
+    /// The tag as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl Default for Tag {
     fn default() -> Self {
@@ -25,36 +41,25 @@ impl Default for Tag {
     }
 }
 
-/// What names an artifact on the command line and in the API.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reference {
-    /// The whole digest.
-    Digest(Digest),
-    /// The first hex digits of a digest; if none fits, a name of the same letters.
-    Prefix(String),
-    /// A name with its tag.
-    Name(Name, Tag),
-}
-
 impl FromStr for Name {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let edge = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let inner = |byte: &u8| edge(byte) || b"._-/".contains(byte);
-        let bytes = text.as_bytes();
-        let fits = (1..=NAME_BYTES_MAX).contains(&bytes.len())
-            && bytes.iter().all(inner)
-            && bytes.first().is_some_and(edge)
-            && bytes.last().is_some_and(edge)
-            && !text.contains("//");
-        if fits {
-            return Ok(Self(text.to_owned()));
-        }
-        Err(Error::NameInvalid(format!(
-            "'{}' is not an artifact name; use up to {NAME_BYTES_MAX} lower-case letters, digits and inner . _ - /",
-            shorten(text)
-        )))
+        let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        check(
+            text,
+            is_word,
+            b"._-/",
+            "lower-case letters and digits, with one of . _ - / between",
+        )
+        .and_then(|()| match text {
+            DIGEST_WORD => Err("it begins a digest; a digest is 'sha256:' and hex digits".into()),
+            _ => Ok(Self(text.into())),
+        })
+        .map_err(|reason| Error::Name {
+            text: shortened(text),
+            reason,
+        })
     }
 }
 
@@ -62,80 +67,71 @@ impl FromStr for Tag {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let fits = (1..=NAME_BYTES_MAX).contains(&text.len())
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-            && !text.starts_with(['.', '-']);
-        if fits {
-            return Ok(Self(text.to_owned()));
-        }
-        Err(Error::NameInvalid(format!(
-            "'{}' is not a tag; use up to {NAME_BYTES_MAX} letters, digits, . _ -",
-            shorten(text)
-        )))
+        check(
+            text,
+            |byte| byte.is_ascii_alphanumeric(),
+            b"._-",
+            "letters and digits, with one of . _ - between",
+        )
+        .map(|()| Self(text.into()))
+        .map_err(|reason| Error::Name {
+            text: shortened(text),
+            reason: format!("as a tag, {reason}"),
+        })
     }
 }
 
-fn shorten(text: &str) -> String {
-    text.chars().take(80).collect()
-}
-
-/// Splits `NAME[:TAG]`.
-pub(super) fn name_and_tag(text: &str) -> Result<(Name, Tag), Error> {
+/// Reads `NAME` or `NAME:TAG`.
+pub(crate) fn name_and_tag(text: &str) -> Result<(Name, Tag), Error> {
     match text.split_once(':') {
-        Some((name, tag)) => Ok((name.parse()?, tag.parse()?)),
         None => Ok((text.parse()?, Tag::default())),
+        Some((name, tag)) => Ok((name.parse()?, tag.parse()?)),
     }
 }
 
-impl FromStr for Reference {
-    type Err = Error;
+/// `NAME:TAG`, as an index holds it; the same for every way of writing it.
+pub(crate) fn ref_name((name, tag): &(Name, Tag)) -> String {
+    format!("{name}:{tag}")
+}
 
-    fn from_str(text: &str) -> Result<Self, Error> {
-        if let Ok(digest) = text.parse() {
-            return Ok(Self::Digest(digest));
+/// Words of `is_word` bytes with single separators between; the reason if it is something else.
+fn check(
+    text: &str,
+    is_word: impl Fn(u8) -> bool,
+    separators: &[u8],
+    rule: &str,
+) -> Result<(), String> {
+    if text.len() > NAME_BYTES_MAX {
+        return Err(format!(
+            "it has {} bytes, the bound is {NAME_BYTES_MAX}",
+            text.len()
+        ));
+    }
+    let mut after_word = false;
+    for byte in text.bytes() {
+        let word = is_word(byte);
+        let separator = after_word && separators.contains(&byte);
+        if !word && !separator {
+            return Err(format!("use {rule}"));
         }
-        let digits = text.strip_prefix("sha256:").unwrap_or(text);
-        let is_hex = digits
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        if is_hex && (PREFIX_DIGITS_MIN..=64).contains(&digits.len()) {
-            if let Ok(digest) = format!("sha256:{digits}").parse() {
-                return Ok(Self::Digest(digest));
-            }
-            return Ok(Self::Prefix(digits.to_owned()));
-        }
-        if text.starts_with("sha256:") {
-            return Err(Error::NameInvalid(format!(
-                "'{}' is not a digest; give 'sha256:' and {PREFIX_DIGITS_MIN} to 64 lower-case hex digits",
-                shorten(text)
-            )));
-        }
-        let (name, tag) = name_and_tag(text)?;
-        Ok(Self::Name(name, tag))
+        after_word = word;
+    }
+    if after_word {
+        Ok(())
+    } else {
+        Err(format!("use {rule}"))
     }
 }
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.pad(&self.0)
     }
 }
 
 impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for Reference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Digest(digest) => digest.fmt(f),
-            Self::Prefix(digits) => f.write_str(digits),
-            Self::Name(name, tag) => write!(f, "{name}:{tag}"),
-        }
+        f.pad(&self.0)
     }
 }
 
@@ -144,45 +140,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references_are_told_apart() {
-        let digest = Digest::of(b"x");
-        let of = |text: &str| text.parse::<Reference>();
-        assert_eq!(
-            of(&digest.to_string()).expect("a digest"),
-            Reference::Digest(digest)
-        );
-        assert_eq!(
-            of(&digest.hex()).expect("64 digits"),
-            Reference::Digest(digest)
-        );
-        assert_eq!(
-            of("0123abcd").expect("8 digits"),
-            Reference::Prefix("0123abcd".into())
-        );
-        assert!(matches!(
-            of("0123abc").expect("a name"),
-            Reference::Name(..)
-        ));
-        assert_eq!(
-            of("team/hello:1.0").expect("a name").to_string(),
-            "team/hello:1.0"
-        );
-        assert_eq!(of("hello").expect("a name").to_string(), "hello:latest");
-        for text in [
-            "",
-            "Hello",
-            "a//b",
-            "/a",
-            "a/",
-            "a:b:c",
-            "a:",
-            ":b",
-            "sha256:xyz",
-            "a b",
-            "é",
-        ] {
-            assert!(of(text).is_err(), "{text}");
+    fn names_that_oci_tools_take_are_taken() {
+        for text in ["a", "hello", "ghcr.io/org/app", "event-transform_2", "0"] {
+            assert_eq!(text.parse::<Name>().expect(text).to_string(), text);
         }
-        assert!(of(&"a".repeat(NAME_BYTES_MAX + 1)).is_err());
+        assert_eq!(
+            ref_name(&name_and_tag("hello").expect("a name")),
+            "hello:latest"
+        );
+        let (_, tag) = name_and_tag("hello:V1.2-rc_3").expect("a name with a tag");
+        assert_eq!(tag.as_str(), "V1.2-rc_3");
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        let long = "a".repeat(NAME_BYTES_MAX + 1);
+        let refused = [
+            "", "A", "a//b", "/a", "a/", "../a", "a..b", "-a", "a-", "a b", "é", "a\0", "sha256",
+            &long,
+        ];
+        for text in refused {
+            assert!(text.parse::<Name>().is_err(), "{text}");
+        }
+        for text in ["", "a:", ":a", "a:b:c", "a:b/c", "a:-b", "sha256:latest"] {
+            assert!(name_and_tag(text).is_err(), "{text}");
+        }
     }
 }

@@ -1,105 +1,149 @@
-//! The documents of an OCI image layout, as far as VYR writes and reads them (OCI Image Format
-//! Specification 1.1: image-layout, descriptor, image index, image manifest).
+//! The documents of OCI image-spec 1.1 that an artifact is made of.
+//!
+//! Artifacts follow the CNCF Wasm OCI artifact layout (TAG Runtime, Wasm working group): the config
+//! has the media type [`WASM_CONFIG`], the Wasm file is a layer [`WASM`]. VYR's manifest is one
+//! more layer. Signatures are referrers: image manifests with a `subject`.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::task::Kind;
 
-pub(super) const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
-pub(super) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
-pub(super) const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
-pub(super) const CONFIG_TYPE: &str = "application/vnd.wasm.config.v0+json";
-pub(super) const WASM_TYPE: &str = "application/wasm";
-pub(super) const VYR_MANIFEST_TYPE: &str = "application/vnd.vyr.manifest.v1+json";
-pub(super) const SIGNATURE_TYPE: &str = "application/vnd.vyr.signature.v1";
-/// Names a manifest in an index.
-pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// The bytes of the empty descriptor.
-pub(super) const EMPTY: &[u8] = b"{}";
+pub(crate) const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const EMPTY_CONFIG: &str = "application/vnd.oci.empty.v1+json";
+pub(crate) const WASM_CONFIG: &str = "application/vnd.wasm.config.v0+json";
+pub(crate) const WASM: &str = "application/wasm";
+pub(crate) const VYR_MANIFEST: &str = "application/vnd.vyr.manifest.v1+json";
+pub(crate) const SIGNATURE: &str = "application/vnd.vyr.signature.v1";
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// The bytes of [`EMPTY_CONFIG`].
+pub(crate) const EMPTY_JSON: &[u8] = b"{}";
+
+/// The name by which other tools find a manifest of a layout.
+pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(crate) const TITLE: &str = "org.opencontainers.image.title";
+pub(crate) const VERSION: &str = "org.opencontainers.image.version";
+pub(crate) const DESCRIPTION: &str = "org.opencontainers.image.description";
+/// The artifact's kinds, separated by commas.
+pub(crate) const KINDS: &str = "org.vyr.kinds";
+/// On a signature's descriptor in an index: the digest of what is signed.
+pub(crate) const SUBJECT: &str = "org.vyr.signature.subject";
+/// On an index: the digest of its canonical form without this annotation.
+pub(crate) const INDEX_DIGEST: &str = "org.vyr.index.digest";
+
+pub(crate) type Annotations = BTreeMap<String, String>;
+
+/// Points at a blob.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Descriptor {
-    pub(super) media_type: String,
-    pub(super) digest: Digest,
-    pub(super) size: u64,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) annotations: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) artifact_type: Option<String>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Index {
-    pub(super) schema_version: u32,
-    #[serde(default)]
-    pub(super) media_type: String,
-    pub(super) manifests: Vec<Descriptor>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ImageManifest {
-    pub(super) schema_version: u32,
-    #[serde(default)]
-    pub(super) media_type: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) artifact_type: Option<String>,
-    pub(super) config: Descriptor,
-    pub(super) layers: Vec<Descriptor>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) subject: Option<Descriptor>,
-}
-
-/// The config of a Wasm artifact, as the CNCF's Wasm OCI artifact layout describes it, without a
-/// creation time, so that the same content has the same digest.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct WasmConfig {
-    pub(super) architecture: String,
-    pub(super) os: String,
-    pub(super) layer_digests: Vec<Digest>,
-    #[serde(default)]
-    pub(super) component: Option<Interfaces>,
-    /// VYR's own: how the component can be driven.
-    #[serde(default)]
-    pub(super) kinds: Vec<Kind>,
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Interfaces {
-    #[serde(default)]
-    pub(super) exports: Vec<String>,
-    #[serde(default)]
-    pub(super) imports: Vec<String>,
+pub(crate) struct Descriptor {
+    pub(crate) media_type: String,
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) artifact_type: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub(crate) annotations: Annotations,
 }
 
 impl Descriptor {
-    pub(super) fn of(media_type: &str, bytes: &[u8]) -> Self {
-        Self {
-            media_type: media_type.to_owned(),
-            digest: Digest::of(bytes),
-            size: bytes.len() as u64,
-            annotations: BTreeMap::new(),
-            artifact_type: None,
-        }
+    /// Points at these bytes.
+    pub(crate) fn of(media_type: &str, bytes: &[u8]) -> Self {
+        Self::new(media_type, Digest::of(bytes), bytes.len() as u64)
     }
 
-    pub(super) fn ref_name(&self) -> Option<&str> {
-        self.annotations.get(REF_NAME).map(String::as_str)
+    pub(crate) fn new(media_type: &str, digest: Digest, size: u64) -> Self {
+        Self {
+            media_type: media_type.into(),
+            digest,
+            size,
+            artifact_type: None,
+            annotations: Annotations::new(),
+        }
     }
 }
 
-impl Index {
-    pub(super) fn empty() -> Self {
+/// An image manifest.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ImageManifest {
+    pub(crate) schema_version: u32,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) media_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) artifact_type: Option<String>,
+    pub(crate) config: Descriptor,
+    #[serde(default)]
+    pub(crate) layers: Vec<Descriptor>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) subject: Option<Descriptor>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub(crate) annotations: Annotations,
+}
+
+impl ImageManifest {
+    pub(crate) fn new(config: Descriptor, layers: Vec<Descriptor>) -> Self {
         Self {
             schema_version: 2,
-            media_type: INDEX_TYPE.into(),
-            manifests: Vec::new(),
+            media_type: Some(IMAGE_MANIFEST.into()),
+            artifact_type: None,
+            config,
+            layers,
+            subject: None,
+            annotations: Annotations::new(),
         }
     }
+
+    /// The layers of this media type.
+    pub(crate) fn layers_of<'a>(
+        &'a self,
+        media_type: &'a str,
+    ) -> impl Iterator<Item = &'a Descriptor> {
+        self.layers
+            .iter()
+            .filter(move |layer| layer.media_type == media_type)
+    }
+}
+
+/// The index of a layout.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ImageIndex {
+    pub(crate) schema_version: u32,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) media_type: Option<String>,
+    #[serde(default)]
+    pub(crate) manifests: Vec<Descriptor>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub(crate) annotations: Annotations,
+}
+
+/// The file `oci-layout`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LayoutVersion {
+    pub(crate) image_layout_version: String,
+}
+
+/// The config of a Wasm artifact. `created` is left out: the digest must not depend on the time.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WasmConfig {
+    pub(crate) architecture: String,
+    pub(crate) os: String,
+    #[serde(default)]
+    pub(crate) layer_digests: Vec<Digest>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) component: Option<WasmComponent>,
+}
+
+/// What a component imports and exports.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct WasmComponent {
+    #[serde(default)]
+    pub(crate) exports: Vec<String>,
+    #[serde(default)]
+    pub(crate) imports: Vec<String>,
 }

@@ -1,230 +1,30 @@
-//! Detached signatures over an artifact's OCI manifest.
+//! Detached signatures over an artifact's OCI manifest, and the set of keys that are trusted.
 //!
-//! ECDSA P-256 with SHA-256 (DER) or Ed25519 (64 bytes), keys as PEM, so that
-//! `openssl dgst -sha256 -sign`, `openssl pkeyutl -sign -rawin` and `cosign sign-blob --key` make
-//! signatures VYR verifies, and verify those VYR makes. Base64 text, as cosign writes, is read too.
-
-use std::fs;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+//! A signature is ECDSA P-256/SHA-256 in DER or Ed25519 in 64 bytes; base64 of either is read too,
+//! as `cosign` writes it. Whose it is, only verifying tells.
 
 use base64::Engine as _;
-use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use p256::ecdsa::signature::{Signer as _, Verifier as _};
-use p256::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey};
+use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::Error;
-use crate::digest::Digest;
+use super::error::Error;
+use super::keys::TrustKey;
 use crate::limits::SIGNATURE_BYTES_MAX;
 
-/// A signature algorithm.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Algorithm {
-    /// ECDSA over P-256 with SHA-256.
-    #[default]
-    EcdsaP256,
-    /// Ed25519.
-    Ed25519,
-}
+/// Size of an Ed25519 signature, bytes (RFC 8032).
+const ED25519_BYTES: usize = 64;
+/// Hex digits of a key's id in a message.
+const ID_DIGITS_SHOWN: usize = 12;
 
-impl std::str::FromStr for Algorithm {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "ecdsa-p256" => Ok(Self::EcdsaP256),
-            "ed25519" => Ok(Self::Ed25519),
-            _ => Err(format!(
-                "'{text}' is not an algorithm; use ecdsa-p256 or ed25519"
-            )),
-        }
-    }
-}
-
-/// A private key.
-pub enum SigningKey {
-    /// For [`Algorithm::EcdsaP256`].
-    EcdsaP256(p256::ecdsa::SigningKey),
-    /// For [`Algorithm::Ed25519`].
-    Ed25519(ed25519_dalek::SigningKey),
-}
-
-/// A public key whose signatures are accepted.
-#[derive(Debug, Clone)]
-pub struct TrustKey {
-    key: PublicKey,
-    id: String,
-}
-
-#[derive(Debug, Clone)]
-enum PublicKey {
-    EcdsaP256(p256::ecdsa::VerifyingKey),
-    Ed25519(ed25519_dalek::VerifyingKey),
-}
-
-/// The keys whose signatures a node accepts. When there are none, artifacts need no signature.
+/// The keys whose signatures are accepted. Without any, artifacts need no signature.
 #[derive(Debug, Clone, Default)]
 pub struct TrustKeys(Vec<TrustKey>);
 
-fn key_error(what: &str, error: impl std::fmt::Display) -> Error {
-    Error::KeyInvalid(format!("{what}: {error}"))
-}
-
-impl SigningKey {
-    /// A new key from the operating system's randomness.
-    ///
-    /// # Errors
-    /// When the system gives none.
-    pub fn generate(algorithm: Algorithm) -> Result<Self, Error> {
-        loop {
-            let mut secret = [0; 32];
-            getrandom::fill(&mut secret).map_err(|error| key_error("no random bytes", error))?;
-            match algorithm {
-                Algorithm::Ed25519 => {
-                    return Ok(Self::Ed25519(ed25519_dalek::SigningKey::from_bytes(
-                        &secret,
-                    )));
-                }
-                // Not every 32 bytes are a scalar of the curve; nearly all are.
-                Algorithm::EcdsaP256 => {
-                    if let Ok(key) = p256::ecdsa::SigningKey::from_slice(&secret) {
-                        return Ok(Self::EcdsaP256(key));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Reads a PEM private key: PKCS#8, or SEC1 as `openssl ecparam -genkey` writes it.
-    ///
-    /// # Errors
-    /// When it is neither, or of another algorithm.
-    pub fn from_pem(pem: &str) -> Result<Self, Error> {
-        if let Ok(key) = p256::ecdsa::SigningKey::from_pkcs8_pem(pem) {
-            return Ok(Self::EcdsaP256(key));
-        }
-        if let Ok(key) = ed25519_dalek::SigningKey::from_pkcs8_pem(pem) {
-            return Ok(Self::Ed25519(key));
-        }
-        if let Some(start) = pem.find("-----BEGIN EC PRIVATE KEY-----")
-            && let Ok(key) = p256::SecretKey::from_sec1_pem(&pem[start..])
-        {
-            return Ok(Self::EcdsaP256(key.into()));
-        }
-        Err(Error::KeyInvalid(
-            "not a private key that VYR can use; give an unencrypted PEM key, ECDSA P-256 or Ed25519, such as \
-             'vyr key generate' makes"
-                .into(),
-        ))
-    }
-
-    /// The key as PKCS#8 PEM.
-    ///
-    /// # Errors
-    /// When it cannot be encoded, which is a defect.
-    pub fn to_pem(&self) -> Result<String, Error> {
-        let pem = match self {
-            Self::EcdsaP256(key) => key.to_pkcs8_pem(LineEnding::LF).map(|pem| pem.to_string()),
-            Self::Ed25519(key) => key.to_pkcs8_pem(LineEnding::LF).map(|pem| pem.to_string()),
-        };
-        pem.map_err(|error| key_error("the key cannot be written", error))
-    }
-
-    /// The public key as PEM.
-    ///
-    /// # Errors
-    /// When it cannot be encoded, which is a defect.
-    pub fn public_pem(&self) -> Result<String, Error> {
-        let pem = match self {
-            Self::EcdsaP256(key) => key.verifying_key().to_public_key_pem(LineEnding::LF),
-            Self::Ed25519(key) => key.verifying_key().to_public_key_pem(LineEnding::LF),
-        };
-        pem.map_err(|error| key_error("the key cannot be written", error))
-    }
-
-    /// Signs these bytes.
-    #[must_use]
-    pub fn sign(&self, bytes: &[u8]) -> Vec<u8> {
-        match self {
-            Self::EcdsaP256(key) => {
-                let signature: p256::ecdsa::Signature = key.sign(bytes);
-                signature.to_der().as_bytes().to_vec()
-            }
-            Self::Ed25519(key) => key.sign(bytes).to_bytes().to_vec(),
-        }
-    }
-
-    /// Writes the private key to `path`, for its owner only, and the public key beside it with
-    /// `.pub` added. Neither may exist.
-    ///
-    /// # Errors
-    /// When one exists or cannot be written.
-    pub fn write_pair(&self, path: &Path) -> Result<(), Error> {
-        let mut public = path.as_os_str().to_owned();
-        public.push(".pub");
-        for (path, pem, mode) in [
-            (path, self.to_pem()?, 0o600),
-            (Path::new(&public), self.public_pem()?, 0o644),
-        ] {
-            fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(mode)
-                .open(path)
-                .and_then(|mut file| file.write_all(pem.as_bytes()))
-                .map_err(|error| Error::io("write the key", path, error))?;
-        }
-        Ok(())
-    }
-}
-
-impl TrustKey {
-    /// Reads a PEM public key.
-    ///
-    /// # Errors
-    /// When it is none, or of another algorithm.
-    pub fn from_pem(pem: &str) -> Result<Self, Error> {
-        let (key, der) = if let Ok(key) = p256::ecdsa::VerifyingKey::from_public_key_pem(pem) {
-            (PublicKey::EcdsaP256(key), key.to_public_key_der())
-        } else if let Ok(key) = ed25519_dalek::VerifyingKey::from_public_key_pem(pem) {
-            (PublicKey::Ed25519(key), key.to_public_key_der())
-        } else {
-            return Err(Error::KeyInvalid(
-                "not a public key that VYR can use; give PEM ('BEGIN PUBLIC KEY'), ECDSA P-256 or Ed25519, such as \
-                 the .pub file of 'vyr key generate'"
-                    .into(),
-            ));
-        };
-        let der = der.map_err(|error| key_error("the key cannot be encoded", error))?;
-        Ok(Self {
-            key,
-            id: Digest::of(der.as_bytes()).hex(),
-        })
-    }
-
-    /// Names the key: the SHA-256 of its DER form, hex.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// Whether the signature over these bytes is this key's.
-    #[must_use]
-    pub fn verifies(&self, bytes: &[u8], signature: &[u8]) -> bool {
-        match &self.key {
-            PublicKey::EcdsaP256(key) => p256::ecdsa::Signature::from_der(signature)
-                .is_ok_and(|signature| key.verify(bytes, &signature).is_ok()),
-            PublicKey::Ed25519(key) => ed25519_dalek::Signature::from_slice(signature)
-                .is_ok_and(|signature| key.verify_strict(bytes, &signature).is_ok()),
-        }
-    }
-}
-
 impl TrustKeys {
-    /// Accepts one more key.
+    /// Accepts one more key; one that is there already stays once.
     pub fn add(&mut self, key: TrustKey) {
-        self.0.push(key);
+        if !self.0.iter().any(|known| known.id() == key.id()) {
+            self.0.push(key);
+        }
     }
 
     /// Whether no signature is needed.
@@ -233,7 +33,7 @@ impl TrustKeys {
         self.0.is_empty()
     }
 
-    /// The id of the key that made a signature, if it is one of these.
+    /// The id of the trust key that made a signature over exactly `bytes`, if it is one of these.
     #[must_use]
     pub fn signer(&self, bytes: &[u8], signature: &[u8]) -> Option<&str> {
         self.0
@@ -242,11 +42,13 @@ impl TrustKeys {
             .map(TrustKey::id)
     }
 
-    /// Whether an artifact with this OCI manifest and these signatures may run.
+    /// Whether an artifact with this OCI manifest and these signatures may run. One signature by a
+    /// trust key is enough; others may be by keys that are not known here.
     ///
     /// # Errors
-    /// [`Error::SignatureInvalid`] when there are trust keys and none of them made any of the
-    /// signatures.
+    /// When there are trust keys: [`Error::SignatureMissing`] without any signature,
+    /// [`Error::SignatureMalformed`] when all are malformed, [`Error::SignatureUntrusted`] when none
+    /// verifies.
     pub fn admit<'a>(
         &self,
         oci_manifest: &[u8],
@@ -255,40 +57,212 @@ impl TrustKeys {
         if self.is_empty() {
             return Ok(());
         }
-        let mut count = 0;
+        let mut well_formed = 0;
+        let mut malformed = None;
         for signature in signatures {
-            if self.signer(oci_manifest, signature).is_some() {
-                return Ok(());
+            match normalise(signature) {
+                Ok(signature) if self.signer(oci_manifest, &signature).is_some() => return Ok(()),
+                Ok(_) => well_formed += 1,
+                Err(error) => malformed = Some(error),
             }
-            count += 1;
         }
-        let reason = if count == 0 {
-            "it has no signature and this node needs one; put it with --sign-key".to_owned()
-        } else {
-            format!(
-                "none of its {count} signatures is by a trust key of this node; sign it with the right key"
-            )
-        };
-        Err(Error::SignatureInvalid {
-            digest: Digest::of(oci_manifest),
-            reason,
-        })
+        match (well_formed, malformed) {
+            (0, Some(error)) => Err(error),
+            (0, None) => Err(Error::SignatureMissing {
+                trust_keys: self.0.len(),
+            }),
+            (signatures, _) => Err(Error::SignatureUntrusted {
+                signatures,
+                keys: self.shown(),
+            }),
+        }
+    }
+
+    fn shown(&self) -> String {
+        let ids: Vec<_> = self
+            .0
+            .iter()
+            .map(|key| &key.id()[..ID_DIGITS_SHOWN])
+            .collect();
+        ids.join(", ")
     }
 }
 
-/// A signature as bytes, whether it came so or as base64 text.
+/// A signature in binary, whether it came so or as base64 with any whitespace around.
 ///
 /// # Errors
-/// When it is too long or empty.
-pub(super) fn normalise(signature: &[u8]) -> Result<Vec<u8>, Error> {
-    if signature.is_empty() || signature.len() > SIGNATURE_BYTES_MAX {
-        return Err(Error::KeyInvalid(format!(
-            "a signature has 1 to {SIGNATURE_BYTES_MAX} bytes, this one has {}",
-            signature.len()
-        )));
+/// [`Error::SignatureMalformed`] for anything that has the form of no signature.
+pub(crate) fn normalise(bytes: &[u8]) -> Result<Vec<u8>, Error> {
+    let refuse = |reason: String| Error::SignatureMalformed { reason };
+    if bytes.len() > SIGNATURE_BYTES_MAX {
+        let reason = format!(
+            "it has {} bytes, the bound is {SIGNATURE_BYTES_MAX}",
+            bytes.len()
+        );
+        return Err(refuse(reason));
     }
-    let text = signature.trim_ascii();
-    Ok(base64::engine::general_purpose::STANDARD
-        .decode(text)
-        .unwrap_or_else(|_| signature.to_vec()))
+    if is_signature(bytes) {
+        return Ok(bytes.to_vec());
+    }
+    let text: Vec<u8> = bytes
+        .iter()
+        .copied()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .collect();
+    match BASE64.decode(text) {
+        Ok(decoded) if is_signature(&decoded) => Ok(decoded),
+        Ok(decoded) if !decoded.is_empty() => Err(refuse(format!(
+            "its {} bytes of base64 hold neither form",
+            bytes.len()
+        ))),
+        _ => Err(refuse(format!(
+            "its {} bytes have neither form",
+            bytes.len()
+        ))),
+    }
+}
+
+fn is_signature(bytes: &[u8]) -> bool {
+    bytes.len() == ED25519_BYTES || p256::ecdsa::Signature::from_der(bytes).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::keys::{Algorithm, SigningKey};
+    use super::*;
+
+    const ALGORITHMS: [Algorithm; 2] = [Algorithm::EcdsaP256, Algorithm::Ed25519];
+
+    fn key(algorithm: Algorithm) -> SigningKey {
+        SigningKey::generate(algorithm).expect("random numbers")
+    }
+
+    fn trust(key: &SigningKey) -> TrustKeys {
+        let mut keys = TrustKeys::default();
+        keys.add(key.trust_key().expect("its own public key"));
+        keys
+    }
+
+    #[test]
+    fn a_signature_verifies_with_its_key_and_bytes_only() {
+        for algorithm in ALGORITHMS {
+            let (ours, other) = (key(algorithm), key(algorithm));
+            let signature = ours.sign(b"bytes");
+            let signatures = || [signature.as_slice()];
+            trust(&ours)
+                .admit(b"bytes", signatures())
+                .expect("it is good");
+            trust(&ours)
+                .admit(b"other bytes", signatures())
+                .expect_err("other bytes");
+            let error = trust(&other)
+                .admit(b"bytes", signatures())
+                .expect_err("another key");
+            assert!(
+                matches!(error, Error::SignatureUntrusted { signatures: 1, .. }),
+                "{error}"
+            );
+            let error = trust(&ours).admit(b"bytes", []).expect_err("no signature");
+            assert!(
+                matches!(error, Error::SignatureMissing { trust_keys: 1 }),
+                "{error}"
+            );
+            let error = trust(&ours)
+                .admit(b"bytes", [&b"junk"[..]])
+                .expect_err("no signature");
+            assert!(matches!(error, Error::SignatureMalformed { .. }), "{error}");
+            TrustKeys::default()
+                .admit(b"bytes", [])
+                .expect("without trust keys nothing is asked");
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_spoils_a_signature() {
+        for algorithm in ALGORITHMS {
+            let key = key(algorithm);
+            let trust = trust(&key);
+            let good = key.sign(b"bytes");
+            for position in 0..good.len() * 8 {
+                let mut bytes = good.clone();
+                bytes[position / 8] ^= 1 << (position % 8);
+                trust
+                    .admit(b"bytes", [bytes.as_slice()])
+                    .expect_err("a flipped bit");
+            }
+        }
+    }
+
+    #[test]
+    fn base64_is_read_as_cosign_writes_it() {
+        for algorithm in ALGORITHMS {
+            let key = key(algorithm);
+            let binary = key.sign(b"bytes");
+            for text in [
+                BASE64.encode(&binary),
+                format!("{}\n", BASE64.encode(&binary)),
+            ] {
+                assert_eq!(normalise(text.as_bytes()).expect("base64"), binary);
+                trust(&key)
+                    .admit(b"bytes", [text.as_bytes()])
+                    .expect("before it is normalised too");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_signature_is_called_malformed() {
+        let huge = vec![0x30; SIGNATURE_BYTES_MAX + 1];
+        let cut = &key(Algorithm::EcdsaP256).sign(b"x")[..40];
+        for bytes in [
+            &b""[..],
+            b"hello",
+            b"aGVsbG8=",
+            &[0; 63],
+            &[0xff; 65],
+            &huge,
+            cut,
+        ] {
+            let error = normalise(bytes).expect_err("no signature");
+            assert!(matches!(error, Error::SignatureMalformed { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn keys_survive_pem() {
+        for algorithm in ALGORITHMS {
+            let key = key(algorithm);
+            let again = SigningKey::from_pem(&key.to_pem().expect("PEM")).expect("its own PEM");
+            assert_eq!(
+                again.public_pem().expect("PEM"),
+                key.public_pem().expect("PEM")
+            );
+            assert_eq!(key.trust_key().expect("a public key").id().len(), 64);
+        }
+    }
+
+    #[test]
+    fn a_wrong_pem_is_explained() {
+        let key = key(Algorithm::EcdsaP256);
+        let private = key.to_pem().expect("PEM");
+        let public = key.public_pem().expect("PEM");
+        let error = TrustKey::from_pem(&private)
+            .expect_err("a private key")
+            .to_string();
+        assert!(error.contains("openssl pkey -in KEY -pubout"), "{error}");
+        let error = SigningKey::from_pem(&public)
+            .expect_err("a public key")
+            .to_string();
+        assert!(error.contains("PEM block PUBLIC KEY"), "{error}");
+        let encrypted = private.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+        let error = SigningKey::from_pem(&encrypted)
+            .expect_err("encrypted")
+            .to_string();
+        assert!(error.contains("decrypt it"), "{error}");
+        let empty = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
+        for text in ["", "hello", "-----BEGIN PUBLIC KEY-----", empty] {
+            TrustKey::from_pem(text).expect_err(text);
+            SigningKey::from_pem(text).expect_err(text);
+        }
+    }
 }

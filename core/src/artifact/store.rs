@@ -1,203 +1,96 @@
-//! The artifact store: an OCI image layout in a directory, shared by processes.
+//! The store of artifacts: an OCI image layout that is changed under a lock and read without one.
 //!
-//! An artifact is one OCI image manifest, whose digest is the artifact's. Signatures are manifests
-//! of their own that refer to it (`subject`). `index.json` lists both, and names.
-//!
-//! Invariants: `index.json` changes only under the lock and only as a whole; a blob is written before
-//! the index lists it and removed after; every blob is verified against its digest when it is read.
+//! Blobs are written and flushed before the lock is taken; under it they get their names, and one
+//! rename of the index makes the change visible. Files are for their owner only (0600, directories
+//! 0700): artifacts may be confidential.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Error;
-use super::files::{self, Lock};
-use super::manifest::Manifest;
-use super::name::{Name, Reference, Tag};
-use super::oci::{
-    CONFIG_TYPE, Descriptor, EMPTY, EMPTY_TYPE, ImageManifest, Index, Interfaces, MANIFEST_TYPE,
-    REF_NAME, SIGNATURE_TYPE, VYR_MANIFEST_TYPE, WASM_TYPE, WasmConfig,
-};
-use super::signature::{TrustKeys, normalise};
+use super::assemble::{Prepared, signature_manifest};
+use super::blob::{BlobKind, Temporary, open_file, read_bounded_from, sync_dir};
+use super::error::Error;
+use super::index::{Generation, Index, Target};
+use super::layout::Layout;
+use super::name::{Name, Tag};
+use super::oci::EMPTY_JSON;
+use super::read::{Artifact, read_artifact};
+use super::reference::Reference;
+use super::signature::normalise;
+use super::sweep::sweep;
+use super::{INDEX_BYTES_MAX, SIGNATURES_MAX, WASM_BYTES_MAX};
 use crate::digest::Digest;
-use crate::task::Kind;
 
-/// Largest JSON document of a layout that is read, bytes.
-const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
-/// Largest Wasm file that is read, bytes.
-const WASM_BYTES_MAX: u64 = 1 << 30;
-const LAYOUT_FILE: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
-
-/// An open artifact store. Its calls block on files.
+/// A store of artifacts. Any number of processes and threads may use one directory; calls block on
+/// the disk and belong off an executor's thread.
 #[derive(Debug)]
 pub struct Store {
-    dir: PathBuf,
-    cached: Mutex<Option<(Generation, Arc<Index>)>>,
+    pub(crate) layout: Layout,
+    cache: Mutex<Option<Cached>>,
 }
 
-/// Changes whenever `index.json` is replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Generation {
-    inode: u64,
-    modified_ns: i64,
-    bytes: u64,
+/// The index as it was read last. The file stays open so that its inode is not given to a later
+/// index, which might then look the same.
+#[derive(Debug)]
+struct Cached {
+    generation: Generation,
+    _file: File,
+    index: Arc<Index>,
 }
 
-/// What an artifact is made of.
-#[derive(Debug, Clone, Copy)]
-pub struct NewArtifact<'a> {
-    /// The component.
-    pub wasm: &'a [u8],
-    /// What its author declares.
-    pub manifest: &'a Manifest,
-    /// How it can be driven.
-    pub kinds: &'a [Kind],
-    /// The interfaces it imports.
-    pub imports: &'a [String],
-    /// The interfaces it exports.
-    pub exports: &'a [String],
-}
-
-/// An artifact's documents before they are stored.
-#[derive(Debug, Clone)]
-pub struct Prepared {
-    /// The artifact's digest.
-    pub digest: Digest,
-    /// The OCI manifest: what a signature is over.
-    pub oci_manifest: Vec<u8>,
-    config: Vec<u8>,
-    manifest: Vec<u8>,
-}
-
-/// What became of a put.
+/// The result of [`Store::put`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Put {
-    /// The artifact's digest.
+    /// The artifact.
     pub digest: Digest,
-    /// False when it was there already.
+    /// False when the store had it already.
     pub created: bool,
 }
 
-/// A stored signature.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredSignature {
-    /// The signature itself.
-    pub bytes: Vec<u8>,
+/// A blob that is about to get its place.
+pub(crate) struct Staged<'a> {
+    digest: Digest,
+    content: Content<'a>,
 }
 
-/// A stored artifact.
-#[derive(Debug, Clone)]
-pub struct Artifact {
-    /// Its digest.
-    pub digest: Digest,
-    /// NAME:TAG of each of its names.
-    pub names: Vec<String>,
-    /// How it can be driven.
-    pub kinds: Vec<Kind>,
-    /// The component's digest.
-    pub wasm_digest: Digest,
-    /// The component's size.
-    pub wasm_bytes: u64,
-    /// The interfaces it imports.
-    pub imports: Vec<String>,
-    /// The interfaces it exports.
-    pub exports: Vec<String>,
-    /// What its author declares.
-    pub manifest: Manifest,
-    /// The OCI manifest: what a signature is over.
-    pub oci_manifest: Vec<u8>,
-    /// Its signatures.
-    pub signatures: Vec<StoredSignature>,
-}
-
-impl Prepared {
-    /// Makes the documents; the same artifact gives the same bytes.
-    ///
-    /// # Panics
-    /// Never: the documents are plain.
-    #[must_use]
-    pub fn new(artifact: &NewArtifact<'_>) -> Self {
-        let wasm = Descriptor::of(WASM_TYPE, artifact.wasm);
-        let manifest = artifact.manifest.to_canonical_json();
-        let config = WasmConfig {
-            architecture: "wasm".into(),
-            os: "wasip2".into(),
-            layer_digests: vec![wasm.digest],
-            component: Some(Interfaces {
-                exports: artifact.exports.to_vec(),
-                imports: artifact.imports.to_vec(),
-            }),
-            kinds: artifact.kinds.to_vec(),
-        };
-        let config = serde_json::to_vec(&config).expect("a plain document");
-        let oci_manifest = ImageManifest {
-            schema_version: 2,
-            media_type: MANIFEST_TYPE.into(),
-            artifact_type: None,
-            config: Descriptor::of(CONFIG_TYPE, &config),
-            layers: vec![wasm, Descriptor::of(VYR_MANIFEST_TYPE, &manifest)],
-            subject: None,
-        };
-        let oci_manifest = serde_json::to_vec(&oci_manifest).expect("a plain document");
-        Self {
-            digest: Digest::of(&oci_manifest),
-            oci_manifest,
-            config,
-            manifest,
-        }
-    }
-}
-
-impl Artifact {
-    /// The bytes of its signatures.
-    pub fn signature_bytes(&self) -> impl Iterator<Item = &[u8]> {
-        self.signatures
-            .iter()
-            .map(|signature| signature.bytes.as_slice())
-    }
-
-    /// Whether it may run where these keys are trusted.
-    ///
-    /// # Errors
-    /// As [`TrustKeys::admit`].
-    pub fn check_trust(&self, keys: &TrustKeys) -> Result<(), Error> {
-        keys.admit(&self.oci_manifest, self.signature_bytes())
-    }
+enum Content<'a> {
+    Written(Temporary),
+    /// The blob was in place when it was looked for; if it is not any more, these are its bytes.
+    InPlace(&'a [u8]),
 }
 
 impl Store {
-    /// Opens the store in `dir`, making it if needed.
+    /// Opens the store in `dir`. A new or empty directory becomes a store; what dead processes
+    /// left half written for an hour is removed. A store that can only be read works for reading.
     ///
     /// # Errors
-    /// When the directory cannot be used, or holds something else.
+    /// [`Error::Io`] when the directory cannot be made or read, [`Error::StoreInvalid`] when it
+    /// holds something else.
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        let blobs = dir.join("blobs/sha256");
-        files::make_dir(&blobs)?;
         let store = Self {
-            dir: dir.to_owned(),
-            cached: Mutex::new(None),
+            layout: Layout::open_store(dir)?,
+            cache: Mutex::new(None),
         };
-        let _lock = store.lock()?;
-        files::remove_drafts(dir);
-        files::remove_drafts(&blobs);
-        let layout = dir.join("oci-layout");
-        match files::read(&layout, DOCUMENT_BYTES_MAX)? {
-            None => files::write(&layout, LAYOUT_FILE.as_bytes())?,
-            Some(bytes) => check_layout(&layout, &bytes)?,
-        }
-        if files::read(&store.index_path(), DOCUMENT_BYTES_MAX)?.is_none() {
-            store.write_index(&Index::empty())?;
-        }
+        store.index()?;
         Ok(store)
     }
 
-    /// Stores an artifact with its signatures, and ties a name to it. The same content again only
-    /// adds what is new of names and signatures.
+    /// The store's directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.layout.root()
+    }
+
+    /// Stores an artifact with its signatures (binary or base64), and ties a name to it, which may
+    /// move from another artifact. The same content again changes nothing but names and signatures,
+    /// and repairs damaged blobs. When this returns the artifact is on the disk.
     ///
     /// # Errors
-    /// When it cannot be written; then nothing of it is visible.
+    /// [`Error::Manifest`] for a manifest that was made by code and is not valid,
+    /// [`Error::DigestMismatch`] for another Wasm file than was prepared, [`Error::TooLarge`],
+    /// [`Error::SignatureMalformed`]; [`Error::Io`] when it cannot be written, and then nothing has
+    /// changed.
     pub fn put(
         &self,
         prepared: &Prepared,
@@ -205,541 +98,297 @@ impl Store {
         name: Option<&(Name, Tag)>,
         signatures: &[Vec<u8>],
     ) -> Result<Put, Error> {
-        let signatures: Vec<_> = signatures
-            .iter()
-            .map(|bytes| normalise(bytes))
-            .collect::<Result<_, _>>()?;
-        for blob in [wasm, &prepared.config, &prepared.manifest] {
-            self.write_blob(blob)?;
-        }
-        let _lock = self.lock()?;
-        self.write_blob(&prepared.oci_manifest)?;
-        // A removal may have taken a blob that was there before the lock was held.
-        for blob in [wasm, &prepared.config, &prepared.manifest] {
-            self.write_blob(blob)?;
-        }
-        let mut index = Index::clone(&*self.index()?);
-        let created = !index
-            .manifests
-            .iter()
-            .any(|entry| entry.digest == prepared.digest);
-        let descriptor = Descriptor::of(MANIFEST_TYPE, &prepared.oci_manifest);
-        if created {
-            index.manifests.push(descriptor.clone());
-        }
-        for signature in &signatures {
-            self.add_signature(&mut index, &descriptor, signature)?;
-        }
-        if let Some((name, tag)) = name {
-            tie(&mut index, &descriptor, &format!("{name}:{tag}"));
-        }
-        self.write_index(&index)?;
-        Ok(Put {
-            digest: prepared.digest,
-            created,
+        prepared.check(wasm)?;
+        let (digest, size) = (prepared.digest, prepared.oci_manifest.len() as u64);
+        let signatures = SignatureBlobs::all(signatures, &digest, size)?;
+        let mut staged = vec![
+            self.stage(wasm)?,
+            self.stage(&prepared.config)?,
+            self.stage(&prepared.vyr_manifest)?,
+            self.stage(&prepared.oci_manifest)?,
+        ];
+        self.stage_signatures(&signatures, &mut staged)?;
+        self.commit(staged, |index| {
+            let created = !index.contains(&digest);
+            index.add(digest, size, name);
+            add_signatures(index, &digest, &signatures)?;
+            Ok(Put { digest, created })
         })
     }
 
-    /// The digest that a reference means now.
+    /// Adds a detached signature (binary or base64) to an artifact; false if it had it already. It
+    /// is not verified: only the trust keys of the node that runs the artifact can do that.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::SignatureMalformed`], [`Error::Io`].
+    pub fn add_signature(&self, digest: &Digest, signature: &[u8]) -> Result<bool, Error> {
+        let size = self.get(digest)?.oci_manifest.len() as u64;
+        let signatures = SignatureBlobs::all(&[signature], digest, size)?;
+        let mut staged = Vec::new();
+        self.stage_signatures(&signatures, &mut staged)?;
+        self.commit(staged, |index| {
+            let count = index.signatures_of(digest).count();
+            add_signatures(index, digest, &signatures)?;
+            Ok(index.signatures_of(digest).count() > count)
+        })
+    }
+
+    /// The artifact with this digest; all but its Wasm file is read and verified.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Corrupt`] naming the damaged or missing blob.
+    pub fn get(&self, digest: &Digest) -> Result<Artifact, Error> {
+        let index = self.index()?;
+        if !index.contains(digest) {
+            return Err(Error::not_found(digest));
+        }
+        let artifact = read_artifact(
+            &self.layout.blobs,
+            digest,
+            index.names_of(digest),
+            index.signatures_of(digest),
+        );
+        match artifact {
+            // It may have been removed since the index was read.
+            Err(Error::Corrupt { .. }) if !self.index()?.contains(digest) => {
+                Err(Error::not_found(digest))
+            }
+            other => other,
+        }
+    }
+
+    /// The artifact's Wasm file, verified.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn wasm(&self, artifact: &Artifact) -> Result<Vec<u8>, Error> {
+        self.layout
+            .blobs
+            .read(BlobKind::Wasm, &artifact.wasm_digest, WASM_BYTES_MAX)
+    }
+
+    /// The digest that a reference stands for now. Costs one `stat` while the index is unchanged.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Ambiguous`].
     pub fn resolve(&self, reference: &Reference) -> Result<Digest, Error> {
-        let index = self.index()?;
-        let not_found = || Error::NotFound {
-            reference: reference.to_string(),
-        };
-        let by_name = |name: &str| {
-            index
-                .manifests
-                .iter()
-                .find(|entry| entry.ref_name() == Some(name))
-                .map(|entry| entry.digest)
-        };
-        match reference {
-            Reference::Digest(digest) => {
-                let known = index
-                    .manifests
-                    .iter()
-                    .any(|entry| is_artifact(entry) && entry.digest == *digest);
-                known.then_some(*digest).ok_or_else(not_found)
-            }
-            Reference::Name(name, tag) => by_name(&format!("{name}:{tag}")).ok_or_else(not_found),
-            Reference::Prefix(digits) => {
-                let fits = |entry: &&Descriptor| {
-                    is_artifact(entry) && entry.digest.hex().starts_with(digits)
-                };
-                let found: BTreeSet<_> = index
-                    .manifests
-                    .iter()
-                    .filter(fits)
-                    .map(|entry| entry.digest)
-                    .collect();
-                match found.len() {
-                    0 => by_name(&format!("{digits}:{}", Tag::default())).ok_or_else(not_found),
-                    1 => found.first().copied().ok_or_else(not_found),
-                    _ => Err(Error::Ambiguous {
-                        reference: digits.clone(),
-                        candidates: found
-                            .iter()
-                            .take(4)
-                            .map(Digest::to_string)
-                            .collect::<Vec<_>>()
-                            .join(", "),
-                    }),
-                }
-            }
-        }
+        Ok(self.index()?.find(reference)?.digest())
     }
 
-    /// The digests of all artifacts, in order.
+    /// The digests of all artifacts, in order. Reads the index only.
     ///
     /// # Errors
-    /// When the index cannot be read.
+    /// [`Error::StoreInvalid`] when the index is damaged.
     pub fn list(&self) -> Result<Vec<Digest>, Error> {
-        let index = self.index()?;
-        let digests: BTreeSet<_> = index
-            .manifests
-            .iter()
-            .filter(|entry| is_artifact(entry))
-            .map(|entry| entry.digest)
-            .collect();
-        Ok(digests.into_iter().collect())
+        Ok(self.index()?.digests().copied().collect())
     }
 
-    /// An artifact, its documents verified against their digests.
+    /// Removes as container tools do: a name is untied, and with its last name goes the artifact; a
+    /// digest (or prefix) removes the artifact with all its names. Signatures go with it, and so do
+    /// blobs that nothing refers to any more. Returns the artifact if it is gone, `None` if it keeps
+    /// other names.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Corrupt`].
-    pub fn get(&self, digest: &Digest) -> Result<Artifact, Error> {
-        let index = self.index()?;
-        self.resolve(&Reference::Digest(*digest))?;
-        let oci_manifest = self.blob(digest, "the OCI manifest", DOCUMENT_BYTES_MAX)?;
-        let document: ImageManifest = self.parse("the OCI manifest", digest, &oci_manifest)?;
-        let wasm = self.layer(digest, &document, WASM_TYPE)?;
-        let manifest = match document
-            .layers
-            .iter()
-            .find(|layer| layer.media_type == VYR_MANIFEST_TYPE)
-        {
-            Some(layer) => Manifest::from_json(&self.blob(
-                &layer.digest,
-                "the VYR manifest",
-                DOCUMENT_BYTES_MAX,
-            )?)?,
-            None => Manifest::default(),
-        };
-        let config = self.blob(&document.config.digest, "the config", DOCUMENT_BYTES_MAX)?;
-        let config: WasmConfig = self.parse("the config", &document.config.digest, &config)?;
-        let interfaces = config.component.unwrap_or_default();
-        let mut names: Vec<_> = index
-            .manifests
-            .iter()
-            .filter(|entry| entry.digest == *digest)
-            .filter_map(|entry| entry.ref_name().map(str::to_owned))
-            .collect();
-        names.sort();
-        Ok(Artifact {
-            digest: *digest,
-            names,
-            kinds: config.kinds,
-            wasm_digest: wasm.digest,
-            wasm_bytes: wasm.size,
-            imports: interfaces.imports,
-            exports: interfaces.exports,
-            manifest,
-            oci_manifest,
-            signatures: self.signatures(&index, digest)?,
-        })
-    }
-
-    /// An artifact's component, verified against its digest.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] when the file changed or is gone.
-    pub fn wasm(&self, artifact: &Artifact) -> Result<Vec<u8>, Error> {
-        self.blob(&artifact.wasm_digest, "the component", WASM_BYTES_MAX)
-    }
-
-    /// Removes an artifact; a name is untied, and its artifact goes with the last name. Returns the
-    /// digest of the artifact that is gone.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], or when the index cannot be written.
+    /// As [`Store::resolve`]; [`Error::Io`] when the index cannot be written, and then nothing has
+    /// changed.
     pub fn remove(&self, reference: &Reference) -> Result<Option<Digest>, Error> {
-        let _lock = self.lock()?;
-        let digest = self.resolve(reference)?;
-        let mut index = Index::clone(&*self.index()?);
-        if let Reference::Name(name, tag) = reference {
-            let name = format!("{name}:{tag}");
-            let named = index
-                .manifests
-                .iter()
-                .filter(|e| e.digest == digest && e.ref_name().is_some())
-                .count();
-            if named > 1 {
-                index
-                    .manifests
-                    .retain(|entry| entry.ref_name() != Some(name.as_str()));
-                self.write_index(&index)?;
-                return Ok(None);
-            }
+        let _lock = self.layout.lock()?;
+        let mut index = (*self.index()?).clone();
+        let target = index.find(reference)?;
+        let digest = target.digest();
+        if let Target::Name(name, _) = &target {
+            index.untie(name);
         }
-        let subject = digest.to_string();
-        index
-            .manifests
-            .retain(|entry| entry.digest != digest && subject_of(entry) != Some(subject.as_str()));
-        self.write_index(&index)?;
-        self.collect_garbage(&index)?;
-        Ok(Some(digest))
+        let is_gone = matches!(target, Target::Artifact(_)) || index.names_of(&digest).is_empty();
+        if is_gone {
+            index.remove(&digest);
+        }
+        self.layout.write_index(&index.render())?;
+        sweep(&self.layout, &index);
+        Ok(is_gone.then_some(digest))
     }
 
-    /// Writes a layout of its own with one artifact and its signatures into `dir`, which must not
-    /// exist or be empty.
+    /// Tells whether the store has changed, by one `stat`.
     ///
     /// # Errors
-    /// When the artifact is damaged or the directory cannot be written.
-    pub fn export(&self, digest: &Digest, dir: &Path) -> Result<(), Error> {
-        if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
-            let error =
-                std::io::Error::new(std::io::ErrorKind::DirectoryNotEmpty, "it is not empty");
-            return Err(Error::io("export to", dir, error));
-        }
-        let index = self.index()?;
-        self.resolve(&Reference::Digest(*digest))?;
-        let subject = digest.to_string();
-        let entries: Vec<_> = index
-            .manifests
-            .iter()
-            .filter(|entry| entry.digest == *digest || subject_of(entry) == Some(subject.as_str()))
-            .cloned()
-            .collect();
-        let target = Self::open(dir)?;
-        for blob in self.reachable(&entries)? {
-            target.write_blob(&self.blob(&blob, "a blob", WASM_BYTES_MAX)?)?;
-        }
-        target.write_index(&Index {
-            manifests: entries,
-            ..Index::empty()
-        })
+    /// [`Error::Io`] when the index is not there.
+    pub fn index_generation(&self) -> Result<Generation, Error> {
+        Generation::at(&self.layout.index_path())
     }
 
-    /// The artifacts of a layout that someone else may have made, everything verified: each as its
-    /// component, its VYR manifest, its names and its signatures.
-    ///
-    /// # Errors
-    /// [`Error::ImportInvalid`], [`Error::Corrupt`].
-    pub fn read_layout(dir: &Path) -> Result<Vec<Imported>, Error> {
-        let refuse = |reason: String| Error::ImportInvalid {
-            path: dir.to_owned(),
-            reason,
-        };
-        let layout = dir.join("oci-layout");
-        let bytes = files::read(&layout, DOCUMENT_BYTES_MAX)?.ok_or_else(|| {
-            refuse("it has no oci-layout file, so it is no OCI image layout".into())
-        })?;
-        check_layout(&layout, &bytes)?;
-        let store = Self {
-            dir: dir.to_owned(),
-            cached: Mutex::new(None),
-        };
-        let index = store.index()?;
-        let mut imported = BTreeMap::new();
-        for entry in index.manifests.iter().filter(|entry| is_artifact(entry)) {
-            let oci_manifest = store.blob(&entry.digest, "the OCI manifest", DOCUMENT_BYTES_MAX)?;
-            let document: ImageManifest =
-                store.parse("the OCI manifest", &entry.digest, &oci_manifest)?;
-            if document.subject.is_some() {
-                continue;
-            }
-            let wasm = document
-                .layers
-                .iter()
-                .find(|layer| layer.media_type == WASM_TYPE)
-                .ok_or_else(|| {
-                    refuse(format!("{} has no layer of type {WASM_TYPE}", entry.digest))
-                })?;
-            let manifest = match document
-                .layers
-                .iter()
-                .find(|layer| layer.media_type == VYR_MANIFEST_TYPE)
-            {
-                Some(layer) => Manifest::from_json(&store.blob(
-                    &layer.digest,
-                    "the VYR manifest",
-                    DOCUMENT_BYTES_MAX,
-                )?)?,
-                None => Manifest::default(),
-            };
-            let item = imported.entry(entry.digest).or_insert(Imported {
-                digest: entry.digest,
-                wasm: store.blob(&wasm.digest, "the component", WASM_BYTES_MAX)?,
-                manifest,
-                names: Vec::new(),
-                signatures: store
-                    .signatures(&index, &entry.digest)?
-                    .into_iter()
-                    .map(|s| s.bytes)
-                    .collect(),
-            });
-            if let Some(name) = entry.ref_name() {
-                item.names.push(super::name::name_and_tag(name)?);
-            }
-        }
-        if imported.is_empty() {
-            return Err(refuse("it holds no artifact".into()));
-        }
-        Ok(imported.into_values().collect())
-    }
-
-    fn signatures(&self, index: &Index, digest: &Digest) -> Result<Vec<StoredSignature>, Error> {
-        let subject = digest.to_string();
-        let mut signatures = Vec::new();
-        for entry in index
-            .manifests
-            .iter()
-            .filter(|entry| subject_of(entry) == Some(subject.as_str()))
+    pub(crate) fn index(&self) -> Result<Arc<Index>, Error> {
+        let path = self.layout.index_path();
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let generation = Generation::at(&path)?;
+        if let Some(cached) = &*cache
+            && cached.generation == generation
         {
-            let bytes = self.blob(&entry.digest, "a signature's manifest", DOCUMENT_BYTES_MAX)?;
-            let document: ImageManifest =
-                self.parse("a signature's manifest", &entry.digest, &bytes)?;
-            let layer = self.layer(&entry.digest, &document, SIGNATURE_TYPE)?;
-            signatures.push(StoredSignature {
-                bytes: self.blob(&layer.digest, "a signature", DOCUMENT_BYTES_MAX)?,
-            });
+            return Ok(Arc::clone(&cached.index));
         }
-        Ok(signatures)
-    }
-
-    /// Adds a signature's blobs, and its manifest to the index unless it is there.
-    fn add_signature(
-        &self,
-        index: &mut Index,
-        subject: &Descriptor,
-        signature: &[u8],
-    ) -> Result<(), Error> {
-        let document = ImageManifest {
-            schema_version: 2,
-            media_type: MANIFEST_TYPE.into(),
-            artifact_type: Some(SIGNATURE_TYPE.into()),
-            config: Descriptor::of(EMPTY_TYPE, EMPTY),
-            layers: vec![Descriptor::of(SIGNATURE_TYPE, signature)],
-            subject: Some(Descriptor {
-                annotations: BTreeMap::new(),
-                ..subject.clone()
-            }),
-        };
-        let bytes = serde_json::to_vec(&document).expect("a plain document");
-        let mut descriptor = Descriptor::of(MANIFEST_TYPE, &bytes);
-        descriptor.artifact_type = Some(SIGNATURE_TYPE.into());
-        descriptor
-            .annotations
-            .insert(SUBJECT.into(), subject.digest.to_string());
-        if index
-            .manifests
-            .iter()
-            .any(|entry| entry.digest == descriptor.digest)
-        {
-            return Ok(());
-        }
-        for blob in [EMPTY, signature, &bytes] {
-            self.write_blob(blob)?;
-        }
-        index.manifests.push(descriptor);
-        Ok(())
-    }
-
-    fn layer<'a>(
-        &self,
-        digest: &Digest,
-        document: &'a ImageManifest,
-        media_type: &str,
-    ) -> Result<&'a Descriptor, Error> {
-        document
-            .layers
-            .iter()
-            .find(|layer| layer.media_type == media_type)
-            .ok_or_else(|| Error::Malformed {
-                what: "the OCI manifest",
-                path: self.blob_path(digest),
-                reason: format!("it has no layer of type {media_type}"),
-            })
-    }
-
-    fn parse<'a, T: serde::Deserialize<'a>>(
-        &self,
-        what: &'static str,
-        digest: &Digest,
-        bytes: &'a [u8],
-    ) -> Result<T, Error> {
-        serde_json::from_slice(bytes).map_err(|error| Error::Malformed {
-            what,
-            path: self.blob_path(digest),
-            reason: error.to_string(),
-        })
-    }
-
-    fn index_path(&self) -> PathBuf {
-        self.dir.join("index.json")
-    }
-
-    fn blob_path(&self, digest: &Digest) -> PathBuf {
-        self.dir.join("blobs/sha256").join(digest.hex())
-    }
-
-    fn lock(&self) -> Result<Lock, Error> {
-        Lock::take(&self.dir.join(".lock"))
-    }
-
-    /// The index as it is now; read again only when the file was replaced.
-    fn index(&self) -> Result<Arc<Index>, Error> {
-        let path = self.index_path();
-        let metadata = fs::metadata(&path).map_err(|error| Error::io("read", &path, error))?;
-        let generation = Generation {
-            inode: metadata.ino(),
-            modified_ns: metadata
-                .mtime()
-                .wrapping_mul(1_000_000_000)
-                .wrapping_add(metadata.mtime_nsec()),
-            bytes: metadata.size(),
-        };
-        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, index)) = &*cached
-            && *of == generation
-        {
-            return Ok(Arc::clone(index));
-        }
-        let bytes = files::read(&path, DOCUMENT_BYTES_MAX)?.unwrap_or_default();
-        let index: Index = serde_json::from_slice(&bytes).map_err(|error| Error::Malformed {
-            what: "the index",
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
-        let index = Arc::new(index);
-        *cached = Some((generation, Arc::clone(&index)));
+        let file = open_file(&path).map_err(Error::io("open", &path))?;
+        let generation = Generation::of_file(&file, &path)?;
+        let bytes = read_bounded_from(&file, &path, INDEX_BYTES_MAX, "the index of the store")?;
+        let index = Arc::new(Index::parse(&bytes, &path)?);
+        *cache = Some(Cached {
+            generation,
+            _file: file,
+            index: Arc::clone(&index),
+        });
         Ok(index)
     }
 
-    fn write_index(&self, index: &Index) -> Result<(), Error> {
-        let bytes = serde_json::to_vec_pretty(index).expect("a plain document");
-        files::write(&self.index_path(), &bytes)?;
-        *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Writes a blob unless it is in place and whole.
+    fn stage<'a>(&self, bytes: &'a [u8]) -> Result<Staged<'a>, Error> {
+        let digest = Digest::of(bytes);
+        let content = if self.layout.blobs.is_whole(&digest) {
+            Content::InPlace(bytes)
+        } else {
+            Content::Written(self.layout.stage(bytes)?)
+        };
+        Ok(Staged { digest, content })
+    }
+
+    /// Writes a blob whose bytes will not be kept in memory.
+    pub(crate) fn stage_owned(
+        &self,
+        digest: Digest,
+        bytes: &[u8],
+    ) -> Result<Staged<'static>, Error> {
+        Ok(Staged {
+            digest,
+            content: Content::Written(self.layout.stage(bytes)?),
+        })
+    }
+
+    fn stage_signatures<'a>(
+        &self,
+        signatures: &'a [SignatureBlobs],
+        staged: &mut Vec<Staged<'a>>,
+    ) -> Result<(), Error> {
+        for one in signatures {
+            staged.push(self.stage(EMPTY_JSON)?);
+            staged.push(self.stage(&one.signature)?);
+            staged.push(self.stage(&one.manifest)?);
+        }
         Ok(())
     }
 
-    /// Writes a blob unless it is there whole; a damaged one is replaced.
-    fn write_blob(&self, bytes: &[u8]) -> Result<(), Error> {
-        let path = self.blob_path(&Digest::of(bytes));
-        if fs::metadata(&path).is_ok_and(|metadata| metadata.len() == bytes.len() as u64)
-            && fs::read(&path).is_ok_and(|stored| stored == bytes)
-        {
-            return Ok(());
-        }
-        files::write(&path, bytes)
-    }
-
-    fn blob(&self, digest: &Digest, what: &'static str, bytes_max: u64) -> Result<Vec<u8>, Error> {
-        let path = self.blob_path(digest);
-        let corrupt = |found: String| Error::Corrupt {
-            what,
-            path: path.clone(),
-            expected: digest.to_string(),
-            found,
+    /// Gives blobs their names and makes a change of the index visible, or leaves all as it was.
+    pub(crate) fn commit<T>(
+        &self,
+        staged: Vec<Staged<'_>>,
+        edit: impl FnOnce(&mut Index) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let _lock = self.layout.lock()?;
+        let before = self.index()?;
+        let mut index = (*before).clone();
+        let value = edit(&mut index)?;
+        let mut placed = Placed {
+            layout: &self.layout,
+            new: Vec::new(),
         };
-        let bytes = files::read(&path, bytes_max)?.ok_or_else(|| corrupt("no file".into()))?;
-        let found = Digest::of(&bytes);
-        if found != *digest {
-            return Err(corrupt(found.to_string()));
+        for blob in staged {
+            placed.place(blob)?;
         }
-        Ok(bytes)
-    }
-
-    /// The blobs that index entries need.
-    fn reachable(&self, entries: &[Descriptor]) -> Result<BTreeSet<Digest>, Error> {
-        let mut blobs = BTreeSet::new();
-        for entry in entries {
-            blobs.insert(entry.digest);
-            let bytes = self.blob(&entry.digest, "a manifest", DOCUMENT_BYTES_MAX)?;
-            let document: ImageManifest = self.parse("a manifest", &entry.digest, &bytes)?;
-            blobs.insert(document.config.digest);
-            blobs.extend(document.layers.iter().map(|layer| layer.digest));
-        }
-        Ok(blobs)
-    }
-
-    /// Removes the blobs that nothing needs any more. The lock is held, so no put is half done
-    /// beyond what it writes again under the lock.
-    fn collect_garbage(&self, index: &Index) -> Result<(), Error> {
-        // When a manifest is damaged it is unknown what it needs: then everything stays.
-        let Ok(needed) = self.reachable(&index.manifests) else {
-            return Ok(());
-        };
-        let needed: BTreeSet<String> = needed.iter().map(Digest::hex).collect();
-        let dir = self.dir.join("blobs/sha256");
-        let entries = fs::read_dir(&dir).map_err(|error| Error::io("read", &dir, error))?;
-        for entry in entries.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.len() == 64 && !needed.contains(&name) {
-                // A blob that stays behind is found again by the next removal.
-                let _ = fs::remove_file(entry.path());
+        // Also for blobs that were there: whoever placed them may have died before this step.
+        sync_dir(self.layout.blobs.dir())?;
+        if index != *before {
+            let bytes = index.render();
+            if bytes.len() as u64 > INDEX_BYTES_MAX {
+                return Err(Error::TooLarge {
+                    what: "the index of the store".into(),
+                    bytes: bytes.len() as u64,
+                    bytes_max: INDEX_BYTES_MAX,
+                });
             }
+            let temporary = self.layout.stage(&bytes)?;
+            placed.keep();
+            self.layout.place_index(temporary)?;
+        } else {
+            placed.keep();
+        }
+        Ok(value)
+    }
+}
+
+/// The blobs that got their names; unless they are kept, the new ones are removed again.
+struct Placed<'a> {
+    layout: &'a Layout,
+    new: Vec<Digest>,
+}
+
+impl Placed<'_> {
+    fn place(&mut self, blob: Staged<'_>) -> Result<(), Error> {
+        let path = self.layout.blobs.path(&blob.digest);
+        let is_there = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file());
+        let temporary = match blob.content {
+            Content::InPlace(_) if is_there => return Ok(()),
+            Content::InPlace(bytes) => self.layout.stage(bytes)?,
+            Content::Written(temporary) => temporary,
+        };
+        temporary.place(&path)?;
+        if !is_there {
+            self.new.push(blob.digest);
         }
         Ok(())
     }
-}
 
-/// An artifact read from a layout.
-#[derive(Debug, Clone)]
-pub struct Imported {
-    /// Its digest in that layout.
-    pub digest: Digest,
-    /// Its component.
-    pub wasm: Vec<u8>,
-    /// What its author declares.
-    pub manifest: Manifest,
-    /// Its names.
-    pub names: Vec<(Name, Tag)>,
-    /// Its signatures.
-    pub signatures: Vec<Vec<u8>>,
-}
-
-/// In the index, names the artifact that a signature's manifest is about.
-const SUBJECT: &str = "org.vyr.signature.subject";
-
-fn subject_of(entry: &Descriptor) -> Option<&str> {
-    entry.annotations.get(SUBJECT).map(String::as_str)
-}
-
-fn is_artifact(entry: &Descriptor) -> bool {
-    entry.media_type == MANIFEST_TYPE && subject_of(entry).is_none()
-}
-
-/// Ties a name to an artifact and from whatever had it before. The entry without a name stays, so
-/// that an artifact outlives a name that moves on.
-fn tie(index: &mut Index, descriptor: &Descriptor, name: &str) {
-    index
-        .manifests
-        .retain(|entry| entry.ref_name() != Some(name));
-    let mut named = descriptor.clone();
-    named.annotations.insert(REF_NAME.into(), name.to_owned());
-    index.manifests.push(named);
-}
-
-fn check_layout(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let malformed = |reason: String| Error::Malformed {
-        what: "the layout",
-        path: path.to_owned(),
-        reason,
-    };
-    let document: serde_json::Value =
-        serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
-    match document
-        .get("imageLayoutVersion")
-        .and_then(serde_json::Value::as_str)
-    {
-        Some(version) if version.starts_with("1.") => Ok(()),
-        other => Err(malformed(format!(
-            "its version is {other:?}, VYR reads 1.x"
-        ))),
+    fn keep(&mut self) {
+        self.new.clear();
     }
+}
+
+impl Drop for Placed<'_> {
+    fn drop(&mut self) {
+        for digest in &self.new {
+            // What stays is not listed, and goes with the next removal.
+            let _ = fs::remove_file(self.layout.blobs.path(digest));
+        }
+    }
+}
+
+/// A signature and the OCI manifest that ties it to its artifact.
+struct SignatureBlobs {
+    signature: Vec<u8>,
+    manifest: Vec<u8>,
+}
+
+impl SignatureBlobs {
+    fn all(
+        signatures: &[impl AsRef<[u8]>],
+        subject: &Digest,
+        subject_bytes: u64,
+    ) -> Result<Vec<Self>, Error> {
+        let one = |bytes: &[u8]| -> Result<Self, Error> {
+            let signature = normalise(bytes)?;
+            let manifest = signature_manifest(subject, subject_bytes, &signature);
+            Ok(Self {
+                signature,
+                manifest,
+            })
+        };
+        signatures.iter().map(|bytes| one(bytes.as_ref())).collect()
+    }
+}
+
+fn add_signatures(
+    index: &mut Index,
+    digest: &Digest,
+    signatures: &[SignatureBlobs],
+) -> Result<(), Error> {
+    for one in signatures {
+        if !index.add_signature(digest, Digest::of(&one.manifest), one.manifest.len() as u64) {
+            return Err(Error::not_found(digest));
+        }
+    }
+    check_signature_count(index, digest)
+}
+
+pub(crate) fn check_signature_count(index: &Index, digest: &Digest) -> Result<(), Error> {
+    let count = index.signatures_of(digest).count();
+    if count > SIGNATURES_MAX {
+        let reason = format!("it would have {count} signatures, the bound is {SIGNATURES_MAX}");
+        return Err(Error::unsupported(digest.to_string(), reason));
+    }
+    Ok(())
 }
