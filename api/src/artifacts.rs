@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use serde::Serialize;
 use vyr_core::artifact::{
-    self, Imported, Manifest, Name, NewArtifact, Prepared, Reference, Store, Tag, TrustKeys,
+    self, Manifest, Name, NewArtifact, Prepared, Reference, Store, Tag, TrustKeys,
 };
 use vyr_core::digest::Digest;
 use vyr_core::problem::Code;
@@ -180,7 +180,8 @@ async fn store(app: &App, candidate: Candidate) -> Result<PutDocument, Failure> 
     app.shard
         .trust_keys()
         .admit(&prepared.oci_manifest, signatures.iter().map(Vec::as_slice))?;
-    app.shard.prepare(component.clone()).await?;
+    let (preparer, bytes) = (app.shard.preparer(), component.clone());
+    blocking(move || preparer.prepare(bytes)).await?;
     let store = Arc::clone(app.shard.store());
     let put = blocking(move || -> Result<_, artifact::Error> {
         let put = store.put(&prepared, &component, names.first(), &signatures)?;
@@ -209,32 +210,47 @@ fn ready(wasm: &[u8], manifest: &Manifest) -> Result<Ready, vyr_shard::Error> {
     })
 }
 
-/// Takes every artifact of a layout in; those before a bad one stay.
+/// Takes every artifact of a layout in, or none: each keeps its digest, so its signatures hold.
 async fn import(app: &App, tar: Bytes) -> Result<ImportDocument, Failure> {
-    let imported = blocking(move || unpack(&tar)).await?;
-    let mut artifacts = Vec::new();
-    for Imported {
-        wasm,
-        manifest,
-        names,
-        signatures,
-        ..
-    } in imported
-    {
-        let candidate = Candidate {
-            wasm,
-            manifest,
-            names,
-            signatures,
-            expected: None,
-            dry_run: false,
+    let (store, keys) = (
+        Arc::clone(app.shard.store()),
+        Arc::clone(app.shard.trust_keys()),
+    );
+    let preparer = app.shard.preparer();
+    blocking(move || {
+        let dir = unpack(&tar)?;
+        let check = |artifact: &artifact::Artifact, wasm: &[u8]| {
+            artifact.check_trust(&keys)?;
+            preparer.prepare(inspect(wasm)?.component.into_owned())
         };
-        artifacts.push(store(app, candidate).await?);
-    }
-    Ok(ImportDocument { artifacts })
+        let arrivals = store.import_with(dir.path(), check)?;
+        let documents = arrivals.into_iter().map(|arrival| {
+            let artifact = store.get(&arrival.digest)?;
+            Ok::<_, Failure>(PutDocument {
+                digest: artifact.digest,
+                created: arrival.created,
+                kinds: kinds(&store, &artifact)?,
+                names: artifact.names,
+                manifest: String::from_utf8_lossy(&artifact.oci_manifest).into_owned(),
+            })
+        });
+        Ok::<_, Failure>(ImportDocument {
+            artifacts: documents.collect::<Result<_, _>>()?,
+        })
+    })
+    .await
 }
 
-fn unpack(tar: &[u8]) -> Result<Vec<Imported>, Failure> {
+/// How an artifact can be driven. One that others made does not say so itself.
+fn kinds(store: &Store, artifact: &artifact::Artifact) -> Result<Vec<Kind>, vyr_shard::Error> {
+    if artifact.kinds.is_empty() {
+        return Ok(inspect(&store.wasm(artifact)?)?.kinds);
+    }
+    Ok(artifact.kinds.clone())
+}
+
+/// Unpacks a layout's archive into a temporary directory.
+fn unpack(tar: &[u8]) -> Result<tempfile::TempDir, Failure> {
     let malformed = |error: std::io::Error| {
         Failure::new(
             Code::ArtifactInvalid,
@@ -254,7 +270,7 @@ fn unpack(tar: &[u8]) -> Result<Vec<Imported>, Failure> {
         }
         entry.unpack_in(dir.path()).map_err(malformed)?;
     }
-    Ok(Store::read_layout(dir.path())?)
+    Ok(dir)
 }
 
 /// `GET /v0/artifacts/{ref}`.
@@ -267,10 +283,11 @@ pub(crate) async fn show(
         Arc::clone(app.shard.store()),
         Arc::clone(app.shard.trust_keys()),
     );
-    let document = blocking(move || -> Result<_, artifact::Error> {
+    let document = blocking(move || -> Result<_, vyr_shard::Error> {
         let artifact = store.get(&digest)?;
         store.wasm(&artifact)?;
-        Ok(describe(artifact, &keys))
+        let kinds = kinds(&store, &artifact)?;
+        Ok(describe(artifact::Artifact { kinds, ..artifact }, &keys))
     });
     Ok(json(StatusCode::OK, &document.await?))
 }

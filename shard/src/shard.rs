@@ -19,7 +19,7 @@ use vyr_core::task::{self, Kind, Status, TaskError, Usage};
 use vyr_core::trace::TraceContext;
 
 use crate::admission::Admission;
-use crate::artifact::{CompiledCache, Compiler, Loaded, Loader};
+use crate::artifact::{CompiledCache, Compiler, Loaded, Loader, Preparer};
 use crate::clock;
 use crate::engine::Engine;
 use crate::error::Error;
@@ -227,12 +227,10 @@ impl Shard {
         Ok(self.store.resolve(reference)?)
     }
 
-    /// Checks, off the executor, that a component compiles and links, and keeps its compiled form.
-    ///
-    /// # Errors
-    /// [`Error::ArtifactInvalid`] with the reason.
-    pub async fn prepare(&self, component: Vec<u8>) -> Result<(), Error> {
-        self.loader.prepare(component).await
+    /// What checks, off the executor, that a component can run.
+    #[must_use]
+    pub fn preparer(&self) -> Preparer {
+        self.loader.preparer()
     }
 
     /// Makes a component runnable that is in no store, under the digest that is returned.

@@ -90,6 +90,21 @@ struct Sources {
     compiled: CompiledCache,
 }
 
+/// Checks that a component can run before it is stored. Its calls block: for a helper thread.
+#[derive(Clone)]
+pub struct Preparer(Sources);
+
+impl Preparer {
+    /// Compiles and links a component, and keeps its compiled form.
+    ///
+    /// # Errors
+    /// [`Error::ArtifactInvalid`] with the reason.
+    pub fn prepare(&self, component: Vec<u8>) -> Result<(), Error> {
+        let digest = Digest::of(&component);
+        self.0.link(&digest, || Ok(component)).map(drop)
+    }
+}
+
 /// Loads artifacts and keeps the most recently used.
 pub(crate) struct Loader {
     sources: Sources,
@@ -169,14 +184,8 @@ impl Loader {
         self.cells.borrow_mut().remove(digest);
     }
 
-    /// Checks, off the executor, that a component compiles and links, and keeps its compiled form.
-    pub(crate) async fn prepare(&self, component: Vec<u8>) -> Result<(), Error> {
-        let sources = self.sources.clone();
-        rt::unblock(move || {
-            let digest = Digest::of(&component);
-            sources.link(&digest, || Ok(component)).map(drop)
-        })
-        .await
+    pub(crate) fn preparer(&self) -> Preparer {
+        Preparer(self.sources.clone())
     }
 
     fn ready(&self, digest: Digest, manifest: Manifest, pre: InstancePre<Guest>) -> Rc<Loaded> {

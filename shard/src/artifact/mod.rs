@@ -6,4 +6,5 @@ mod loaded;
 
 pub use compiled::{CompiledCache, Compiler, compile_file};
 pub use inspect::{Inspected, inspect};
+pub use loaded::Preparer;
 pub(crate) use loaded::{Loaded, Loader};
