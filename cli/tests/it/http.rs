@@ -358,24 +358,22 @@ fn metrics_and_node_show_every_shard() {
                 .is_some_and(|reason| !reason.is_empty())
         );
     }
-    let text = node.request("GET", "/metrics", &[], b"").text();
-    let total: u64 = text
-        .lines()
-        .filter(|line| {
-            line.starts_with("vyr_tasks_total{")
-                && line.contains("kind=\"http\"")
-                && line.contains("succeeded")
-        })
-        .map(|line| {
-            line.rsplit(' ')
-                .next()
-                .expect("a value")
-                .parse::<u64>()
-                .expect("a count")
-        })
-        .sum();
-    assert_eq!(total, 20, "{text}");
-    assert!(text.ends_with("# EOF\n"));
+    // A guest may end a moment after its response has gone out.
+    until("every task is counted", || {
+        let text = node.request("GET", "/metrics", &[], b"").text();
+        assert!(text.ends_with("# EOF\n"));
+        let total: u64 = text
+            .lines()
+            .filter(|line| {
+                line.starts_with("vyr_tasks_total{")
+                    && line.contains("kind=\"http\"")
+                    && line.contains("succeeded")
+            })
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+            .sum();
+        assert!(total <= 20, "{text}");
+        total == 20
+    });
     assert_eq!(node.request("GET", "/healthz", &[], b"").status, 200);
     assert_eq!(node.request("GET", "/readyz", &[], b"").status, 200);
 }

@@ -188,7 +188,7 @@ fn raise_memlock() -> Result<(), RtError> {
 /// Names the cause of a failed start of io_uring.
 pub(super) fn explain(cause: std::io::Error) -> RtError {
     use rustix::io::Errno;
-    match Errno::from_io_error(&cause) {
+    match errno(&cause) {
         Some(Errno::NOSYS) => RtError::IoUringMissing,
         Some(Errno::PERM | Errno::ACCESS) => {
             let disabled = read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
@@ -205,4 +205,15 @@ pub(super) fn explain(cause: std::io::Error) -> RtError {
         },
         _ => RtError::IoUring(cause.to_string()),
     }
+}
+
+/// The kernel's error behind `cause`. glommio hands it on as text only, in the form that the standard
+/// library gives such errors.
+fn errno(cause: &std::io::Error) -> Option<rustix::io::Errno> {
+    rustix::io::Errno::from_io_error(cause).or_else(|| {
+        let text = cause.to_string();
+        let (_, number) = text.split_once("(os error ")?;
+        let (number, _) = number.split_once(')')?;
+        Some(rustix::io::Errno::from_raw_os_error(number.parse().ok()?))
+    })
 }
