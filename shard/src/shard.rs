@@ -1,8 +1,7 @@
 //! The shard: what the HTTP side and the command line see of everything below.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,7 +12,7 @@ use http_body::Body;
 use vyr_core::artifact::{Manifest, Reference, Store, TrustKeys};
 use vyr_core::digest::Digest;
 use vyr_core::id::{ShardLife, ShardNumber, TaskId, TaskIdSource};
-use vyr_core::limits::{ARGUMENTS_BYTES_MAX, ShardLimits, TaskLimits};
+use vyr_core::limits::{ShardLimits, TaskLimits};
 use vyr_core::problem::Code;
 use vyr_core::task::{self, Kind, Status, TaskError, Usage};
 use vyr_core::trace::TraceContext;
@@ -27,6 +26,7 @@ use crate::guest::{Control, Pipe, Stop};
 use crate::metrics::Metrics;
 use crate::rt;
 use crate::steps::Steps;
+use crate::submit::{Submissions, Submit, check_arguments, check_environment};
 use crate::task::{
     BodyError, Command, NewTask, ResponseBody, Table, Task, TaskOutput, Watch, run_command,
     run_http, unix_ms_of,
@@ -79,34 +79,7 @@ pub struct Shard {
     compiled: CompiledCache,
     trust_keys: Arc<TrustKeys>,
     ids: RefCell<TaskIdSource>,
-    submitted: RefCell<Submitted>,
-}
-
-/// The tasks that were submitted with an idempotency key, oldest first.
-#[derive(Default)]
-struct Submitted {
-    by_key: HashMap<String, (u64, Rc<Task>)>,
-    order: VecDeque<String>,
-}
-
-/// A command task to be.
-pub struct Submit {
-    /// The artifact to run.
-    pub artifact: Digest,
-    /// Arguments, without the program's name.
-    pub arguments: Vec<String>,
-    /// Environment.
-    pub environment: Vec<(String, String)>,
-    /// Wall-time limit that the client asks for, milliseconds.
-    pub wall_ms_max: Option<u64>,
-    /// Its standard input.
-    pub input: Arc<Pipe>,
-    /// Whether its output is streamed instead of kept.
-    pub stream_output: bool,
-    /// The client's trace.
-    pub trace: TraceContext,
-    /// The client's idempotency key and a fingerprint of the request it stands for.
-    pub idempotency: Option<(String, u64)>,
+    submissions: RefCell<Submissions>,
 }
 
 /// A submitted task.
@@ -169,7 +142,7 @@ impl Shard {
             compiled,
             trust_keys,
             ids: RefCell::new(TaskIdSource::new(config.number, config.life, seed)),
-            submitted: RefCell::default(),
+            submissions: RefCell::new(Submissions::new(config.limits.idempotency_keys_max)),
             engine,
         });
         let weak = Rc::downgrade(&shard);
@@ -261,16 +234,15 @@ impl Shard {
         let (loaded, cold) = self.load(&submit.artifact).await?;
         loaded.command()?;
         check_environment(&submit.environment, &loaded)?;
-        if let Some((key, fingerprint)) = &submit.idempotency
-            && let Some((first_fingerprint, task)) = self.submitted.borrow().by_key.get(key)
-        {
-            if first_fingerprint != fingerprint {
-                return Err(Error::IdempotencyConflict);
+        if let Some((key, fingerprint)) = &submit.idempotency {
+            let first = self.submissions.borrow().find(key, *fingerprint)?;
+            // A task that was forgotten meanwhile cannot be shown: then this is a new submission.
+            if let Some(task) = first.and_then(|id| self.table.get(id)) {
+                return Ok(Accepted {
+                    task,
+                    created: false,
+                });
             }
-            return Ok(Accepted {
-                task: Rc::clone(task),
-                created: false,
-            });
         }
         let ticket = self.admit()?;
         let mut limits = loaded.limits;
@@ -292,7 +264,9 @@ impl Shard {
             received_ns,
         );
         if let Some((key, fingerprint)) = submit.idempotency {
-            self.remember(key, fingerprint, &task);
+            self.submissions
+                .borrow_mut()
+                .remember(key, fingerprint, task.id);
         }
         let command = Command {
             // A program's first argument is its own name.
@@ -469,17 +443,6 @@ impl Shard {
         self.table.insert(Rc::clone(&task));
         task
     }
-
-    fn remember(&self, key: String, fingerprint: u64, task: &Rc<Task>) {
-        let mut submitted = self.submitted.borrow_mut();
-        if submitted.order.len() >= self.limits.idempotency_keys_max
-            && let Some(oldest) = submitted.order.pop_front()
-        {
-            submitted.by_key.remove(&oldest);
-        }
-        submitted.order.push_back(key.clone());
-        submitted.by_key.insert(key, (fingerprint, Rc::clone(task)));
-    }
 }
 
 /// A task of an earlier life of the shard's process, as far as its id tells.
@@ -519,57 +482,6 @@ fn program_name(loaded: &Loaded) -> String {
         .unwrap_or_else(|| "main.wasm".into())
 }
 
-fn check_arguments(submit: &Submit) -> Result<(), Error> {
-    let arguments: usize = submit.arguments.iter().map(String::len).sum();
-    let environment: usize = submit
-        .environment
-        .iter()
-        .map(|(name, value)| name.len() + value.len())
-        .sum();
-    let bytes = arguments + environment;
-    if bytes > ARGUMENTS_BYTES_MAX {
-        return Err(Error::RequestInvalid(format!(
-            "arguments and environment are {bytes} bytes, the bound is {ARGUMENTS_BYTES_MAX}; send data as input"
-        )));
-    }
-    let has_nul = |text: &String| text.contains('\0');
-    if submit.arguments.iter().any(has_nul)
-        || submit
-            .environment
-            .iter()
-            .any(|(name, value)| has_nul(name) || has_nul(value))
-    {
-        return Err(Error::RequestInvalid(
-            "arguments and environment cannot hold NUL".into(),
-        ));
-    }
-    if submit.wall_ms_max == Some(0) {
-        return Err(Error::RequestInvalid(
-            "timeout is 0; give at least 1 ms".into(),
-        ));
-    }
-    Ok(())
-}
-
-/// A manifest that names environment variables admits only those.
-fn check_environment(environment: &[(String, String)], loaded: &Loaded) -> Result<(), Error> {
-    let declared = &loaded.manifest.capabilities.environment;
-    for (name, _) in environment {
-        if name.is_empty() || name.contains('=') {
-            return Err(Error::RequestInvalid(format!(
-                "'{name}' is not a name of an environment variable"
-            )));
-        }
-        if !declared.is_empty() && !declared.contains(name) {
-            return Err(Error::RequestInvalid(format!(
-                "the artifact's manifest does not declare the environment variable '{name}'; it declares {}",
-                declared.join(", ")
-            )));
-        }
-    }
-    Ok(())
-}
-
 fn seed() -> Result<u64, Error> {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(
@@ -579,10 +491,4 @@ fn seed() -> Result<u64, Error> {
         },
     )?;
     Ok(u64::from_ne_bytes(bytes))
-}
-
-/// The directory of a shard's store below the node's data directory.
-#[must_use]
-pub fn store_dir(data_dir: &Path) -> PathBuf {
-    data_dir.join(STORE_DIR)
 }

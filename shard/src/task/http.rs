@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::CONTENT_LENGTH;
+use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 use vyr_core::problem::Code;
@@ -43,6 +44,9 @@ impl From<BodyError> for wasmtime_wasi_http::Error {
 pub struct ResponseBody {
     body: HyperOutgoingBody,
     task: Rc<Task>,
+    /// Bytes that the client is still to get, when the response says how many: who sends it stops
+    /// there and does not ask for the end.
+    left_bytes: Option<u64>,
     at_end: bool,
 }
 
@@ -60,6 +64,7 @@ pub(crate) async fn run<B>(
 where
     B: Body<Data = Bytes, Error = BodyError> + Send + 'static,
 {
+    let is_head = request.method() == Method::HEAD;
     let running = begin(shard, task, ticket).await?;
     let control = Arc::clone(&task.control);
     let wiring = Wiring {
@@ -127,18 +132,30 @@ where
     if task.error().is_some() {
         return None;
     }
-    let body = |body| ResponseBody {
+    let response = response?.ok()?;
+    let left_bytes = body_bytes(is_head, &response);
+    Some(response.map(|body| ResponseBody {
         body,
         task: Rc::clone(task),
-        at_end: false,
-    };
-    response?.ok().map(|response| response.map(body))
+        left_bytes,
+        at_end: left_bytes == Some(0),
+    }))
 }
 
 enum First<T> {
     Ended(T),
     /// `None` when the guest gave the means to respond away without using it.
     Response(Option<GuestResponse>),
+}
+
+/// Bytes of a response's body as HTTP sends it, if they are known before (RFC 9112, 6.3).
+fn body_bytes<B>(is_head: bool, response: &Response<B>) -> Option<u64> {
+    let without_body = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
+    if is_head || without_body.contains(&response.status()) {
+        return Some(0);
+    }
+    let length = response.headers().get(CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
 }
 
 /// The outcome of a guest that ran to its end.
@@ -172,7 +189,10 @@ impl Body for ResponseBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
-        self.at_end = frame.is_none();
+        if let (Some(left), Some(Ok(frame))) = (&mut self.left_bytes, &frame) {
+            *left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len) as u64);
+        }
+        self.at_end = frame.is_none() || self.left_bytes == Some(0);
         Poll::Ready(frame.map(|result| result.map_err(|error| BodyError(error.to_string()))))
     }
 

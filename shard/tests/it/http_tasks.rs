@@ -132,3 +132,33 @@ fn a_command_is_no_http_handler() {
         );
     });
 }
+
+#[test]
+fn a_response_that_was_sent_whole_does_not_end_its_guest_early() {
+    on_each_executor(ShardLimits::default(), async |shard| {
+        let probe = probe(&shard).await;
+        // Beside a guest that computes, others are interrupted between their response and their end.
+        let spin = submit(&shard, probe, &["spin"]);
+        let spinning = shard.submit(spin).await.expect("accepted").task;
+        for _ in 0..200 {
+            let (task, response) = shard
+                .invoke(&probe, get("/hello"), shard.trace(None))
+                .await
+                .expect("accepted");
+            let response = response.unwrap_or_else(|| panic!("{:?}", task.error()));
+            let length = response.headers().get("content-length");
+            let length = length.and_then(|text| text.to_str().ok()?.parse::<usize>().ok());
+            // As a server does: it sends as many bytes as the head says and asks for no more.
+            let (mut body, mut sent) = (response.into_body(), 0);
+            while Some(sent) != length {
+                let frame = body.frame().await.expect("more").expect("whole");
+                sent += frame.into_data().map_or(0, |bytes| bytes.len());
+            }
+            drop(body);
+            ended(&task).await;
+            assert_eq!(task.status(), Status::Succeeded, "{:?}", task.error());
+        }
+        spinning.cancel();
+        ended(&spinning).await;
+    });
+}
