@@ -193,6 +193,12 @@ impl Body for ResponseBody {
             *left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len) as u64);
         }
         self.at_end = frame.is_none() || self.left_bytes == Some(0);
+        // A body just stops when its guest is gone; only the task tells that it was not to stop there.
+        if frame.is_none()
+            && let Some(error) = self.task.error()
+        {
+            return Poll::Ready(Some(Err(BodyError(error.message))));
+        }
         Poll::Ready(frame.map(|result| result.map_err(|error| BodyError(error.to_string()))))
     }
 

@@ -162,3 +162,22 @@ fn a_response_that_was_sent_whole_does_not_end_its_guest_early() {
         ended(&spinning).await;
     });
 }
+
+#[test]
+fn a_response_that_its_guest_does_not_finish_never_looks_whole() {
+    on_each_executor(ShardLimits::default(), async |shard| {
+        let probe = probe(&shard).await;
+        let slow = get("/slow-body?chunks=1000&ms=10");
+        let (task, response) = shard
+            .invoke(&probe, slow, shard.trace(None))
+            .await
+            .expect("accepted");
+        let mut body = response.expect("it answers at once").into_body();
+        body.frame().await.expect("a first chunk").expect("whole");
+        task.cancel();
+        let rest = body.collect().await;
+        assert!(rest.is_err(), "it was cut short");
+        ended(&task).await;
+        assert_eq!(task.status(), Status::Cancelled);
+    });
+}
