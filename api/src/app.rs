@@ -85,6 +85,10 @@ impl App {
         &self.shard
     }
 
+    pub(crate) fn body_time_max(&self) -> Duration {
+        Duration::from_millis(self.limits.body_ms_max)
+    }
+
     /// Answers one request, whatever it is.
     pub(crate) async fn answer(
         self: Rc<Self>,

@@ -104,7 +104,7 @@ pub(crate) async fn put(
     let uploads = app.uploads.acquire().await;
     let bytes_max = usize::try_from(app.limits.artifact_bytes_max).unwrap_or(usize::MAX);
     let (parts, body) = request.into_parts();
-    let body = body.collect(bytes_max).await?;
+    let body = body.collect(bytes_max, app.body_time_max()).await?;
     let response = match Upload::read(&parts.headers, body).await? {
         Upload::Wasm {
             wasm,

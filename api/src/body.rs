@@ -31,20 +31,27 @@ impl RequestBody {
         }
     }
 
-    /// The whole body, of at most `bytes_max`.
-    pub(crate) async fn collect(self, bytes_max: usize) -> Result<Bytes, Failure> {
+    /// The whole body, of at most `bytes_max`, within `time_max`.
+    pub(crate) async fn collect(
+        self,
+        bytes_max: usize,
+        time_max: Duration,
+    ) -> Result<Bytes, Failure> {
         if self.size_hint().lower() > bytes_max as u64 {
             return Err(too_large(bytes_max));
         }
-        match Limited::new(self, bytes_max).collect().await {
-            Ok(body) => Ok(body.to_bytes()),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+        let too_slow =
+            |why: String| Failure::new(Code::RequestTimeout, format!("the request body: {why}"));
+        match rt::timeout(time_max, Limited::new(self, bytes_max).collect()).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
                 Err(too_large(bytes_max))
             }
-            Err(error) => Err(Failure::new(
-                Code::RequestTimeout,
-                format!("the request body: {error}"),
-            )),
+            Ok(Err(error)) => Err(too_slow(error.to_string())),
+            Err(_) => Err(too_slow(format!(
+                "it did not arrive within {} ms",
+                time_max.as_millis()
+            ))),
         }
     }
 

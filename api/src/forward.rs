@@ -105,11 +105,22 @@ impl Peers {
         request
             .headers_mut()
             .insert(HOP, HeaderValue::from_static("1"));
-        let request = request.map(BodyExt::boxed_unsync);
-        let mut sender = match peer.idle() {
-            Some(sender) => sender,
-            None => self.connect(peer).await.map_err(unreachable)?,
-        };
+        let mut request = request.map(BodyExt::boxed_unsync);
+        if let Some(mut sender) = peer.idle() {
+            match sender.try_send_request(request).await {
+                Ok(response) => {
+                    peer.keep(sender);
+                    return Ok(response);
+                }
+                // The other side may close an idle connection just now. What was not sent is sent
+                // again; only a new connection tells whether the shard is gone.
+                Err(mut failed) => match failed.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(unreachable(failed.error().to_string())),
+                },
+            }
+        }
+        let mut sender = self.connect(peer).await.map_err(unreachable)?;
         let response = sender
             .send_request(request)
             .await

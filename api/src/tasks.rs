@@ -268,7 +268,10 @@ async fn json_body(app: &App, request: Request<RequestBody>) -> Result<Bytes, Fa
             "give the task as application/json, or name it in the query (?artifact=REF) and send its input as the body",
         ));
     }
-    request.into_body().collect(app.limits.json_bytes_max).await
+    request
+        .into_body()
+        .collect(app.limits.json_bytes_max, app.body_time_max())
+        .await
 }
 
 fn millis(duration: Duration) -> u64 {

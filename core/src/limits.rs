@@ -132,6 +132,8 @@ pub struct HttpLimits {
     pub header_fields_max: usize,
     /// Longest pause inside a request body, milliseconds; a slower client is cut off.
     pub body_pause_ms_max: u64,
+    /// Longest time to receive a body that is taken as a whole (JSON, artifacts), milliseconds.
+    pub body_ms_max: u64,
     /// Longest time a client may leave a response unread, milliseconds.
     pub write_pause_ms_max: u64,
     /// A JSON request body, bytes.
@@ -152,6 +154,7 @@ impl Default for HttpLimits {
             header_bytes_max: 32 * KIB as usize,
             header_fields_max: 100,
             body_pause_ms_max: 30_000,
+            body_ms_max: 300_000,
             write_pause_ms_max: 30_000,
             json_bytes_max: MIB as usize,
             artifact_bytes_max: 128 * MIB,

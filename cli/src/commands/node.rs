@@ -123,3 +123,18 @@ fn shards(wanted: Option<Shards>) -> anyhow::Result<u16> {
             .clamp(1, SHARDS_MAX)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_shows_every_default() {
+        let text = include_str!("../../../docs/vyr.example.toml");
+        let file: File = toml::from_str(text).expect("the example is valid");
+        assert_eq!(file.limits.task, Some(TaskLimits::NODE_CAP));
+        assert_eq!(file.limits.shard, ShardLimits::default());
+        assert_eq!(file.limits.http, HttpLimits::default());
+        assert_eq!(file.drain_ms_max, Some(DRAIN_MS));
+    }
+}

@@ -490,7 +490,7 @@ fn a_token_guards_everything_but_the_probes() {
 fn slow_and_oversized_clients_are_cut_off() {
     let config = tempfile::tempdir().expect("a temporary directory");
     let file = config.path().join("vyr.toml");
-    let toml = "[limits.http]\nheader_ms_max = 300\nbody_pause_ms_max = 300\nconnections_max = 20\nartifact_bytes_max = 100000\n";
+    let toml = "[limits.http]\nheader_ms_max = 300\nbody_pause_ms_max = 300\nbody_ms_max = 1000\nconnections_max = 20\nartifact_bytes_max = 100000\n";
     std::fs::write(&file, toml).expect("writable");
     let node = Node::start(&["--shards", "1", "--config", file.to_str().expect("UTF-8")]);
     node.put("hello.wasm", "hello");
@@ -510,8 +510,22 @@ fn slow_and_oversized_clients_are_cut_off() {
     assert!(started.elapsed() < Duration::from_secs(20));
     // A body that pauses for too long.
     let mut stream = connect();
-    let head = "POST /v0/tasks HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+    let head = "POST /v0/tasks HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{";
     stream.write_all(head.as_bytes()).expect("writable");
+    let answer = read_answer(stream).expect("an answer");
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (408, "request_timeout")
+    );
+    // A body that comes, but too slowly as a whole.
+    let mut stream = connect();
+    stream.write_all(head.as_bytes()).expect("writable");
+    let mut dripping = stream.try_clone().expect("a socket");
+    std::thread::spawn(move || {
+        while dripping.write_all(b" ").is_ok() {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
     let answer = read_answer(stream).expect("an answer");
     assert_eq!(
         (answer.status, answer.code().as_str()),
