@@ -1,6 +1,7 @@
 //! The `vyr` program as its users meet it: commands, nodes, faults.
 
 mod artifacts;
+mod bounds;
 mod chaos;
 mod commands;
 mod faults;

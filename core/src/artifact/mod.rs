@@ -47,7 +47,7 @@ pub use read::{Artifact, StoredSignature};
 pub use reference::Reference;
 pub use signature::TrustKeys;
 pub use store::{Put, Store};
-pub use transfer::{Arrival, Imported};
+pub use transfer::Arrival;
 
 /// Largest Wasm file in an artifact, bytes.
 pub const WASM_BYTES_MAX: u64 = 1 << 30;

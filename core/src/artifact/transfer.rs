@@ -6,7 +6,6 @@ use std::path::Path;
 use super::blob::{BlobKind, Blobs, read_bounded};
 use super::error::Error;
 use super::layout::Layout;
-use super::manifest::Manifest;
 use super::name::{Name, Tag, name_and_tag, ref_name};
 use super::oci::{IMAGE_INDEX, IMAGE_MANIFEST, ImageIndex, REF_NAME, SIGNATURE};
 use super::parts::parse;
@@ -14,21 +13,6 @@ use super::read::{Artifact, bytes_max, read_artifact, read_parts, read_signature
 use super::store::{Staged, Store, check_signature_count};
 use super::{IMPORT_MANIFESTS_MAX, INDEX_BYTES_MAX};
 use crate::digest::Digest;
-
-/// An artifact read from a layout.
-#[derive(Debug, Clone)]
-pub struct Imported {
-    /// Its digest in that layout.
-    pub digest: Digest,
-    /// Its component.
-    pub wasm: Vec<u8>,
-    /// What its author declares.
-    pub manifest: Manifest,
-    /// Its names.
-    pub names: Vec<(Name, Tag)>,
-    /// Its signatures, in binary.
-    pub signatures: Vec<Vec<u8>>,
-}
 
 /// One artifact that [`Store::import`] brought in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,21 +61,6 @@ impl Store {
             copy,
         )?;
         layout.finish_export(&index.render_export(digest))
-    }
-
-    /// The artifacts of a layout that someone else may have made, everything verified; for callers
-    /// that store them by [`Store::put`]. [`Store::import`] keeps OCI manifests as they are instead.
-    ///
-    /// # Errors
-    /// As [`Store::import`].
-    pub fn read_layout(dir: &Path) -> Result<Vec<Imported>, Error> {
-        let read = || -> Result<Vec<Imported>, Error> {
-            let layout = Layout::open_foreign(dir)?;
-            let contents = Contents::read(&layout, dir)?;
-            let read = |(digest, found)| read_imported(&layout, digest, found);
-            contents.artifacts.into_iter().map(read).collect()
-        };
-        read().map_err(|error| explain(error, dir))
     }
 
     /// Brings in all artifacts of a layout with their names and signatures. Everything is read and
@@ -163,25 +132,6 @@ impl Store {
             Ok(imported)
         })?)
     }
-}
-
-fn read_imported(layout: &Layout, digest: Digest, found: Found) -> Result<Imported, Error> {
-    let names = found.names.iter().map(ref_name).collect();
-    let artifact = read_artifact(&layout.blobs, &digest, names, found.signatures.keys())?;
-    let kind = BlobKind::Wasm;
-    Ok(Imported {
-        digest,
-        wasm: layout
-            .blobs
-            .read(kind, &artifact.wasm_digest, bytes_max(kind))?,
-        manifest: artifact.manifest,
-        names: found.names.into_iter().collect(),
-        signatures: artifact
-            .signatures
-            .into_iter()
-            .map(|signature| signature.bytes)
-            .collect(),
-    })
 }
 
 impl Contents {

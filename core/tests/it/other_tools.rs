@@ -113,15 +113,16 @@ fn skopeo_and_umoci_read_store_and_export() {
     let from = format!("oci:{}:one:latest", export.to_str().expect("UTF-8"));
     let to = format!("oci:{}:one:latest", copy.to_str().expect("UTF-8"));
     run("skopeo", &["copy", &from, &to]);
-    let imported = Store::read_layout(&copy).expect("a layout made by skopeo");
-    assert_eq!(
-        (imported.len(), imported[0].digest, &imported[0].wasm),
-        (1, digest, &wasm(1))
-    );
-    let imported = Store::read_layout(&export).expect("a layout made by VYR");
-    assert_eq!(imported[0].signatures.len(), 1, "signatures travel");
+    let fresh = Store::open(&dir.path().join("fresh")).expect("a new store");
+    let arrivals = fresh.import(&copy).expect("a layout made by skopeo");
+    assert_eq!((arrivals.len(), arrivals[0].digest), (1, digest));
+    let artifact = fresh.get(&digest).expect("it is there");
+    assert_eq!(fresh.wasm(&artifact).expect("it is whole"), wasm(1));
+    fresh.import(&export).expect("a layout made by VYR");
+    let artifact = fresh.get(&digest).expect("it is there");
+    assert_eq!(artifact.signatures.len(), 1, "signatures travel");
     assert!(
-        Store::read_layout(dir.path()).is_err(),
+        fresh.import(dir.path()).is_err(),
         "a directory that is no layout"
     );
 }

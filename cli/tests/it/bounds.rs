@@ -1,0 +1,148 @@
+//! The bounds of the HTTP side: slow clients, large requests, many connections, a full queue.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::*;
+
+fn probe(arguments: &[&str]) -> Node {
+    Node::with_artifact(arguments, "probe.wasm", "probe")
+}
+
+#[test]
+fn slow_and_oversized_clients_are_cut_off() {
+    let config = tempfile::tempdir().expect("a temporary directory");
+    let file = config.path().join("vyr.toml");
+    let toml = "[limits.http]\nheader_ms_max = 300\nbody_pause_ms_max = 300\nbody_ms_max = 1000\nconnections_max = 20\nartifact_bytes_max = 100000\n";
+    std::fs::write(&file, toml).expect("writable");
+    let node = Node::start(&["--shards", "1", "--config", file.to_str().expect("UTF-8")]);
+    node.put("hello.wasm", "hello");
+    let connect = || {
+        let stream = TcpStream::connect(node.address()).expect("the node listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("settable");
+        stream
+    };
+    // A header section that never ends.
+    let started = Instant::now();
+    let mut stream = connect();
+    stream
+        .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-slow: ")
+        .expect("writable");
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).expect("it is closed");
+    assert!(started.elapsed() < Duration::from_secs(20));
+    // A body that pauses for too long.
+    let mut stream = connect();
+    let head = "POST /v0/tasks HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{";
+    stream.write_all(head.as_bytes()).expect("writable");
+    let answer = read_answer(stream).expect("an answer");
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (408, "request_timeout")
+    );
+    // A body that comes, but too slowly as a whole.
+    let mut stream = connect();
+    stream.write_all(head.as_bytes()).expect("writable");
+    let mut dripping = stream.try_clone().expect("a socket");
+    std::thread::spawn(move || {
+        while dripping.write_all(b" ").is_ok() {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+    let answer = read_answer(stream).expect("an answer");
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (408, "request_timeout")
+    );
+    // Too large, by its own word and by its bytes.
+    let wasm = ["content-type: application/wasm"];
+    let answer = node.request("PUT", "/v0/artifacts", &wasm, &vec![0; 200_000]);
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (413, "request_too_large")
+    );
+    // hyper closes the connection on a header section that is too large; nothing is served.
+    let huge = format!("x-huge: {}", "h".repeat(100_000));
+    let answer = request(node.address(), "GET", "/healthz", &[&huge], b"");
+    assert!(
+        answer.is_err() || answer.is_ok_and(|answer| answer.status == 431),
+        "it is not served"
+    );
+    // Too many connections: one more is told so, the others go on.
+    let held: Vec<_> = (0..20).map(|_| connect()).collect();
+    until("a connection is refused", || {
+        request(node.address(), "GET", "/healthz", &[], b"")
+            .is_ok_and(|answer| answer.status == 503)
+    });
+    drop(held);
+    until("there is room again", || {
+        request(node.address(), "GET", "/healthz", &[], b"")
+            .is_ok_and(|answer| answer.status == 200)
+    });
+}
+
+#[test]
+fn a_client_that_stops_reading_does_not_hold_its_task_for_ever() {
+    let config = tempfile::tempdir().expect("a temporary directory");
+    let file = config.path().join("vyr.toml");
+    std::fs::write(&file, "[limits.http]\nwrite_pause_ms_max = 300\n").expect("writable");
+    let node = probe(&["--shards", "1", "--config", file.to_str().expect("UTF-8")]);
+    let mut stream = TcpStream::connect(node.address()).expect("the node listens");
+    let head = "POST /v0/tasks?artifact=probe&arg=flood&arg=100000000&output=stream HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
+    stream.write_all(head.as_bytes()).expect("writable");
+    until("the task has ended", || {
+        let tasks = node.json("/v0/tasks");
+        tasks["tasks"][0]["status"] == "cancelled"
+    });
+    assert_eq!(
+        node.json("/v0/tasks")["tasks"][0]["error"]["code"],
+        "client_gone"
+    );
+    drop(stream);
+}
+
+#[test]
+fn an_overloaded_shard_says_when_to_come_back() {
+    let config = tempfile::tempdir().expect("a temporary directory");
+    let file = config.path().join("vyr.toml");
+    let toml = "[limits.shard]\nrunning_max = 1\nqueued_max = 1\n";
+    std::fs::write(&file, toml).expect("writable");
+    let node = probe(&["--shards", "1", "--config", file.to_str().expect("UTF-8")]);
+    let sleep = json!({"artifact": "probe", "args": ["sleep", "60000"]}).to_string();
+    let submit = || {
+        node.request(
+            "POST",
+            "/v0/tasks",
+            &["content-type: application/json"],
+            sleep.as_bytes(),
+        )
+    };
+    let ids: Vec<_> = (0..2)
+        .map(|_| {
+            let answer = submit();
+            assert_eq!(answer.status, 202, "{}", answer.text());
+            answer.json()["id"].as_str().expect("an id").to_owned()
+        })
+        .collect();
+    let refused = submit();
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (503, "overloaded")
+    );
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(
+        node.request("GET", "/run/probe/hello", &[], b"").status,
+        503
+    );
+    for id in ids {
+        let answer = node.request("POST", &format!("/v0/tasks/{id}/cancel"), &[], b"");
+        assert_eq!(answer.json()["status"], "cancelled");
+    }
+    assert_eq!(
+        node.request("GET", "/run/probe/hello", &[], b"").status,
+        200
+    );
+}
