@@ -1,6 +1,7 @@
 //! What belongs to the executor of the calling thread.
 
 use super::decide::ExecutorKind;
+use super::ring::Ring;
 use super::task::TaskTable;
 use super::timer::TimerTable;
 use std::cell::{Cell, RefCell};
@@ -16,6 +17,8 @@ pub(super) struct Context {
     pub(super) tasks: TaskTable,
     /// The queue glommio runs our tasks in; `None` on epoll.
     pub(super) queue: Cell<Option<glommio::TaskQueueHandle>>,
+    /// What reports the readiness of descriptors; `None` on epoll.
+    pub(super) ring: Option<Rc<Ring>>,
 }
 
 thread_local! {
@@ -34,13 +37,14 @@ impl Drop for Entered {
 }
 
 /// Makes a context current on this thread.
-pub(super) fn enter(kind: ExecutorKind) -> (Rc<Context>, Entered) {
+pub(super) fn enter(kind: ExecutorKind, ring: Option<Rc<Ring>>) -> (Rc<Context>, Entered) {
     let context = Rc::new(Context {
         id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
         kind,
         timers: TimerTable::default(),
         tasks: TaskTable::default(),
         queue: Cell::new(None),
+        ring,
     });
     CURRENT.with(|current| *current.borrow_mut() = Some(Rc::clone(&context)));
     (context, Entered)

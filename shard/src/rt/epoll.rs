@@ -4,6 +4,7 @@ use super::ExecutorConfig;
 use super::blocking::{Affinity, pin, tokio_builder};
 use super::context;
 use super::decide::{ExecutorKind, RtError};
+use super::readiness::Direction;
 use super::register::register;
 use super::{task, timer};
 use futures_lite::FutureExt as _;
@@ -15,7 +16,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
-use tokio::io::unix::AsyncFd;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::runtime::LocalOptions;
 
 /// Tasks run between two looks at the kernel. tokio's default of 61 suits tasks of microseconds; a
@@ -35,7 +36,7 @@ pub(super) fn run<T, F: Future<Output = T>>(
         .global_queue_interval(REMOTE_INTERVAL_TASKS)
         .build_local(LocalOptions::default())?;
     pin(config.cpu)?;
-    let (context, _entered) = context::enter(ExecutorKind::Epoll);
+    let (context, _entered) = context::enter(ExecutorKind::Epoll, None);
     let output = runtime.block_on(async {
         task::spawn_unguarded(&context, timer::drive(Rc::clone(&context)));
         let output = AssertUnwindSafe(async { make().await })
@@ -97,7 +98,20 @@ impl Watched {
         self.0.get_ref().as_fd()
     }
 
-    pub(super) fn async_fd(&self) -> &AsyncFd<OwnedFd> {
-        &self.0
+    /// Waits until an operation may be tried; one task at a time in each direction.
+    pub(super) fn poll_ready(
+        &self,
+        cx: &mut TaskContext<'_>,
+        direction: Direction,
+    ) -> Poll<io::Result<AsyncFdReadyGuard<'_, OwnedFd>>> {
+        match direction {
+            Direction::Read => self.0.poll_read_ready(cx),
+            Direction::Write => self.0.poll_write_ready(cx),
+        }
+    }
+
+    /// Waits until it may be read; any number of tasks may wait.
+    pub(super) async fn readable(&self) -> io::Result<AsyncFdReadyGuard<'_, OwnedFd>> {
+        self.0.readable().await
     }
 }

@@ -25,6 +25,7 @@ pub mod mailbox;
 mod net;
 mod readiness;
 mod register;
+mod ring;
 mod stream;
 mod task;
 #[cfg(test)]

@@ -1,16 +1,16 @@
 //! A descriptor of which the executor says when it can be read or written.
 //!
-//! The operations themselves are non-blocking system calls made here. On io_uring that replaces
-//! "try, wait, try again" by "wait, try": when the last read took all there was, the next one starts
-//! with waiting. epoll's edge-triggered readiness gives the same.
+//! The operations themselves are non-blocking system calls made here. Both backends report changes
+//! of readiness: one that took all there was is not tried again before the next change.
 
 use super::context;
-use super::decide::ExecutorKind;
-use super::{epoll, uring};
+use super::{epoll, ring};
 use rustix::io::Errno;
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, ready};
+use tokio::io::unix::AsyncFdReadyGuard;
 
 /// Which way data flows.
 #[derive(Clone, Copy)]
@@ -28,124 +28,92 @@ pub(super) enum Progress<T> {
 }
 
 /// A watched, non-blocking descriptor.
-pub(super) struct Readiness {
-    backend: Backend,
-    /// io_uring only: whether the next operation should wait first, by direction.
-    wait_first: [bool; 2],
-}
-
-enum Backend {
-    IoUring(uring::Watched),
+pub(super) enum Readiness {
+    IoUring(ring::Watched),
     Epoll(epoll::Watched),
 }
 
 impl Readiness {
     /// Registers a descriptor, which must be non-blocking, with this thread's executor.
     pub(super) fn new(fd: OwnedFd) -> io::Result<Self> {
-        let backend = match context::with(|context| context.kind) {
-            ExecutorKind::IoUring => Backend::IoUring(uring::Watched::new(fd)?),
-            ExecutorKind::Epoll => Backend::Epoll(epoll::Watched::new(fd)?),
-        };
-        Ok(Self {
-            backend,
-            wait_first: [false; 2],
+        context::with(|context| match &context.ring {
+            Some(ring) => ring::Watched::new(ring, fd).map(Self::IoUring),
+            None => epoll::Watched::new(fd).map(Self::Epoll),
         })
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        match &self.backend {
-            Backend::IoUring(watched) => watched.fd(),
-            Backend::Epoll(watched) => watched.fd(),
+        match self {
+            Self::IoUring(watched) => watched.fd(),
+            Self::Epoll(watched) => watched.fd(),
         }
     }
 
-    /// Does `operation` when it can be done without blocking.
+    /// Does `operation` when it can be done without blocking. One task at a time may wait in each
+    /// direction.
     pub(super) fn poll_io<T>(
-        &mut self,
+        &self,
         cx: &mut TaskContext<'_>,
         direction: Direction,
         mut operation: impl FnMut(BorrowedFd<'_>) -> Result<Progress<T>, Errno>,
     ) -> Poll<io::Result<T>> {
-        match &mut self.backend {
-            Backend::IoUring(watched) => {
-                let wait_first = &mut self.wait_first[direction as usize];
-                loop {
-                    if *wait_first {
-                        let ready = match direction {
-                            Direction::Read => watched.poll_readable(cx),
-                            Direction::Write => watched.poll_writable(cx),
-                        };
-                        match ready {
-                            Poll::Pending => return Poll::Pending,
-                            Poll::Ready(Err(cause)) => return Poll::Ready(Err(cause)),
-                            Poll::Ready(Ok(())) => *wait_first = false,
-                        }
-                    }
-                    match operation(watched.fd()) {
-                        Ok(Progress::Done(value)) => return Poll::Ready(Ok(value)),
-                        Ok(Progress::Drained(value)) => {
-                            *wait_first = true;
-                            return Poll::Ready(Ok(value));
-                        }
-                        Err(Errno::AGAIN) => *wait_first = true,
-                        Err(Errno::INTR) => {}
-                        Err(errno) => return Poll::Ready(Err(errno.into())),
-                    }
+        loop {
+            let guard = match self {
+                Self::IoUring(watched) => {
+                    ready!(watched.poll_ready(cx, direction))?;
+                    Guard::IoUring(watched, direction)
                 }
-            }
-            Backend::Epoll(watched) => {
-                let fd = watched.async_fd();
-                loop {
-                    let ready = match direction {
-                        Direction::Read => fd.poll_read_ready(cx),
-                        Direction::Write => fd.poll_write_ready(cx),
-                    };
-                    let mut guard = match ready {
-                        Poll::Pending => return Poll::Pending,
-                        Poll::Ready(Err(cause)) => return Poll::Ready(Err(cause)),
-                        Poll::Ready(Ok(guard)) => guard,
-                    };
-                    match operation(watched.fd()) {
-                        Ok(Progress::Done(value)) => return Poll::Ready(Ok(value)),
-                        Ok(Progress::Drained(value)) => {
-                            guard.clear_ready();
-                            return Poll::Ready(Ok(value));
-                        }
-                        Err(Errno::AGAIN) => guard.clear_ready(),
-                        Err(Errno::INTR) => {}
-                        Err(errno) => return Poll::Ready(Err(errno.into())),
-                    }
+                Self::Epoll(watched) => {
+                    Guard::Epoll(ready!(watched.poll_ready(cx, direction))?)
                 }
+            };
+            match operation(self.fd()) {
+                Ok(Progress::Done(value)) => return Poll::Ready(Ok(value)),
+                Ok(Progress::Drained(value)) => {
+                    guard.clear_ready();
+                    return Poll::Ready(Ok(value));
+                }
+                Err(Errno::AGAIN) => guard.clear_ready(),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Poll::Ready(Err(errno.into())),
             }
         }
     }
 
-    /// Does a read-like `operation` through a shared reference; any number of tasks may wait.
+    /// Does a read-like `operation` as soon as it can be done; any number of tasks may wait.
     pub(super) async fn read_io<T>(
         &self,
         mut operation: impl FnMut(BorrowedFd<'_>) -> Result<T, Errno>,
     ) -> io::Result<T> {
         loop {
+            let guard = match self {
+                Self::IoUring(watched) => {
+                    poll_fn(|cx| watched.poll_ready(cx, Direction::Read)).await?;
+                    Guard::IoUring(watched, Direction::Read)
+                }
+                Self::Epoll(watched) => Guard::Epoll(watched.readable().await?),
+            };
             match operation(self.fd()) {
                 Ok(value) => return Ok(value),
-                Err(Errno::INTR) => continue,
-                Err(Errno::AGAIN) => {}
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => guard.clear_ready(),
                 Err(errno) => return Err(errno.into()),
             }
-            match &self.backend {
-                Backend::IoUring(watched) => watched.readable().await?,
-                Backend::Epoll(watched) => {
-                    let mut guard = watched.async_fd().readable().await?;
-                    // Readiness may be older than the attempt above; clear it only when a new
-                    // attempt finds nothing.
-                    match operation(watched.fd()) {
-                        Ok(value) => return Ok(value),
-                        Err(Errno::INTR) => {}
-                        Err(Errno::AGAIN) => guard.clear_ready(),
-                        Err(errno) => return Err(errno.into()),
-                    }
-                }
-            }
+        }
+    }
+}
+
+/// Readiness as it was found, to be taken back when an operation finds that it is over.
+enum Guard<'a> {
+    IoUring(&'a ring::Watched, Direction),
+    Epoll(AsyncFdReadyGuard<'a, OwnedFd>),
+}
+
+impl Guard<'_> {
+    fn clear_ready(self) {
+        match self {
+            Self::IoUring(watched, direction) => watched.clear_ready(direction),
+            Self::Epoll(mut guard) => guard.clear_ready(),
         }
     }
 }

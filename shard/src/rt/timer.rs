@@ -9,6 +9,7 @@
 
 use super::context::{self, Context};
 use super::decide::ExecutorKind;
+use super::ring::Ring;
 use super::{epoll, uring};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -98,6 +99,11 @@ impl TimerTable {
         }
     }
 
+    /// Whether someone waits for the end of a turn.
+    pub(super) fn has_yielded(&self) -> bool {
+        !self.yielded.borrow().is_empty()
+    }
+
     fn end_turn(&self) {
         self.turns.set(self.turns.get() + 1);
         let yielded = std::mem::take(&mut *self.yielded.borrow_mut());
@@ -119,8 +125,8 @@ pub(super) async fn drive(context: Rc<Context>) {
         if timers.driver.borrow().is_none() {
             *timers.driver.borrow_mut() = Some(cx.waker().clone());
         }
-        if turn.is_none() && !timers.yielded.borrow().is_empty() {
-            turn = Some(Turn::new(context.kind));
+        if turn.is_none() && timers.has_yielded() {
+            turn = Some(Turn::new(&context));
         }
         if let Some(waiting) = &mut turn
             && waiting.poll(cx).is_ready()
@@ -194,21 +200,21 @@ impl Alarm {
 
 /// The backend's way of looking at its I/O once.
 enum Turn {
-    IoUring(uring::Turn),
+    IoUring(uring::Turn, Rc<Ring>),
     Epoll(epoll::Turn),
 }
 
 impl Turn {
-    fn new(kind: ExecutorKind) -> Self {
-        match kind {
-            ExecutorKind::IoUring => Self::IoUring(uring::Turn::default()),
-            ExecutorKind::Epoll => Self::Epoll(epoll::Turn::default()),
+    fn new(context: &Context) -> Self {
+        match &context.ring {
+            Some(ring) => Self::IoUring(uring::Turn::default(), Rc::clone(ring)),
+            None => Self::Epoll(epoll::Turn::default()),
         }
     }
 
     fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         match self {
-            Self::IoUring(turn) => turn.poll(cx),
+            Self::IoUring(turn, ring) => turn.poll(ring),
             Self::Epoll(turn) => turn.poll(cx),
         }
     }

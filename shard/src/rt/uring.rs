@@ -35,6 +35,7 @@
 use super::blocking::{Affinity, Bell, Companion, pin};
 use super::context::{self, Context};
 use super::decide::{ExecutorKind, RtError, explain};
+use super::ring::Ring;
 use super::{ExecutorConfig, task, timer};
 use futures_lite::FutureExt as _;
 use glommio::io::{PollState, PollableFd};
@@ -43,7 +44,7 @@ use glommio::{GlommioError, Latency, LocalExecutor, LocalExecutorBuilder, Placem
 use std::any::Any;
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -61,6 +62,9 @@ pub(super) const BEAT: Duration = Duration::from_millis(4);
 
 /// How often the companion wakes the executor from outside.
 const BELL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The longest time that glommio waits for its turn while our tasks are never idle.
+const GLOMMIO_PAUSE_MAX: Duration = Duration::from_millis(1);
 
 /// A time in the future so near that it has come when the executor has looked at its I/O.
 const ONE_TURN: Duration = Duration::from_micros(1);
@@ -101,13 +105,15 @@ pub(super) fn run<T, F: Future<Output = T>>(
     let companion = Companion::start(&config.name, affinity, BELL_INTERVAL)?;
     pin(config.cpu)?;
     let _tokio = companion.handle().enter();
-    let (context, _entered) = context::enter(ExecutorKind::IoUring);
+    let ring = Ring::new().map_err(explain)?;
+    let (context, _entered) = context::enter(ExecutorKind::IoUring, Some(Rc::clone(&ring)));
     let output = executor.run(async {
         // Not `Latency::Matters`: its wakes from other threads raise the preemption flag of a busy
         // executor, which is what loses wake-ups.
         let latency = Latency::NotImportant;
         let queue = glommio::executor().create_task_queue(Shares::default(), latency, "vyr");
         context.queue.set(Some(queue));
+        task::spawn_unguarded(&context, drive(Rc::clone(&context), Rc::clone(&ring)));
         task::spawn_unguarded(&context, timer::drive(Rc::clone(&context)));
         let bell = companion.bell();
         task::spawn_unguarded(&context, listen(Rc::clone(&context), bell.clone()));
@@ -116,6 +122,11 @@ pub(super) fn run<T, F: Future<Output = T>>(
             .await;
         task::close(&context, async || {
             bell.ring();
+            ring.wake_driver();
+            // What the tasks let go of is given back.
+            if let Err(error) = ring.look() {
+                tracing::error!(%error, "the ring failed");
+            }
             glommio::executor().yield_task_queue_now().await;
             Timer::new(ONE_TURN).await;
         })
@@ -175,108 +186,150 @@ impl Alarm {
     }
 }
 
-/// One look at the rings: a timer that is due at once fires after it.
+/// One look at the ring: its driver is woken, and wakes the timers' driver after it.
 #[derive(Default)]
 pub(super) struct Turn {
-    timer: Option<(Instant, Timer)>,
+    begun_at: Option<u64>,
 }
 
 impl Turn {
-    pub(super) fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
-        if let Some((due, _)) = &self.timer {
-            return if Instant::now() < *due {
+    pub(super) fn poll(&mut self, ring: &Ring) -> Poll<()> {
+        match self.begun_at {
+            Some(looks) if ring.looks() > looks => Poll::Ready(()),
+            Some(_) => Poll::Pending,
+            None => {
+                self.begun_at = Some(ring.looks());
+                ring.wake_driver();
                 Poll::Pending
-            } else {
-                Poll::Ready(())
-            };
+            }
+        }
+    }
+}
+
+/// Looks at our ring whenever other tasks have run, for as long as that finds something; then
+/// glommio waits until there is something again.
+async fn drive(context: Rc<Context>, ring: Rc<Ring>) {
+    let mut news = match News::of(&ring) {
+        Ok(news) => news,
+        Err(error) => return tracing::error!(%error, "the ring cannot be waited for"),
+    };
+    let mut glommio = GlommioTurn::default();
+    poll_fn(|cx| {
+        if context.tasks.is_closing() {
+            ring.set_driver(None);
+            return Poll::Ready(());
+        }
+        ring.set_driver(Some(cx.waker()));
+        if glommio.poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let found = ring.look().unwrap_or_else(|error| {
+            tracing::error!(%error, "the ring failed");
+            false
+        });
+        if context.timers.has_yielded() {
+            context.timers.wake_driver();
+        }
+        if !found && ring.may_wait() {
+            if news.poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            ring.quieten();
+            glommio.done();
+        }
+        // Behind the tasks that were just woken.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Waits, by glommio, until our ring has news.
+struct News {
+    fd: PollableFd<OwnedFd>,
+    state: PollState,
+    polls: u32,
+    waiting: bool,
+}
+
+impl News {
+    fn of(ring: &Ring) -> io::Result<Self> {
+        Ok(Self {
+            fd: PollableFd::new(ring.bell()?).map_err(io_error)?,
+            state: PollState::default(),
+            polls: 0,
+            waiting: false,
+        })
+    }
+
+    fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        if self.polls >= POLLS_MAX {
+            self.state = PollState::default();
+            self.polls = 0;
+            self.waiting = false;
+        }
+        let ready = if self.waiting {
+            // The driver is woken by the entry it made before; the new one need not wake anyone.
+            let mut nobody = TaskContext::from_waker(Waker::noop());
+            self.fd.poll_readable(&mut nobody, &mut self.state)
+        } else {
+            self.fd.poll_readable(cx, &mut self.state)
+        };
+        self.waiting = ready.is_pending();
+        if self.waiting {
+            self.polls += 1;
+            return Poll::Pending;
+        }
+        self.polls = 0;
+        Poll::Ready(())
+    }
+}
+
+/// Lets glommio look at its own rings now and then while our tasks leave it no pause: there are its
+/// timers and the wakes from other threads.
+struct GlommioTurn {
+    last: Instant,
+    timer: Option<(Instant, Timer)>,
+}
+
+impl Default for GlommioTurn {
+    fn default() -> Self {
+        Self {
+            last: Instant::now(),
+            timer: None,
+        }
+    }
+}
+
+impl GlommioTurn {
+    fn done(&mut self) {
+        self.last = Instant::now();
+    }
+
+    /// Pending while a turn is due and has not been.
+    fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let now = Instant::now();
+        if let Some((due, _)) = &self.timer {
+            if now < *due {
+                return Poll::Pending;
+            }
+            self.timer = None;
+            self.last = now;
+        }
+        if now - self.last < GLOMMIO_PAUSE_MAX {
+            return Poll::Ready(());
         }
         let mut wait = ONE_TURN;
         loop {
-            let mut timer = Timer::new(wait);
+            // A timer that is due at once fires after glommio has looked at everything.
             let due = Instant::now() + wait;
+            let mut timer = Timer::new(wait);
             if Pin::new(&mut timer).poll(cx).is_pending() {
                 self.timer = Some((due, timer));
                 return Poll::Pending;
             }
             // The thread was interrupted and the time is over already: nothing was looked at.
             wait *= 2;
-        }
-    }
-}
-
-/// A descriptor whose readiness the ring reports.
-pub(super) struct Watched {
-    fd: PollableFd<OwnedFd>,
-    read: Wait,
-    write: Wait,
-}
-
-#[derive(Default)]
-struct Wait {
-    state: PollState,
-    waker: Option<Waker>,
-    polls: u32,
-}
-
-impl Watched {
-    pub(super) fn new(fd: OwnedFd) -> io::Result<Self> {
-        let fd = PollableFd::new(fd).map_err(io_error)?;
-        Ok(Self {
-            fd,
-            read: Wait::default(),
-            write: Wait::default(),
-        })
-    }
-
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.get_ref().as_fd()
-    }
-
-    pub(super) async fn readable(&self) -> io::Result<()> {
-        self.fd.readable().await.map_err(io_error)
-    }
-
-    pub(super) fn poll_readable(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        self.read
-            .poll(cx, |cx, state| self.fd.poll_readable(cx, state))
-    }
-
-    pub(super) fn poll_writable(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        self.write
-            .poll(cx, |cx, state| self.fd.poll_writable(cx, state))
-    }
-}
-
-impl Wait {
-    fn poll(
-        &mut self,
-        cx: &mut TaskContext<'_>,
-        poll: impl FnOnce(&mut TaskContext<'_>, &mut PollState) -> Poll<glommio::Result<(), ()>>,
-    ) -> Poll<io::Result<()>> {
-        if self.polls >= POLLS_MAX {
-            *self = Self::default();
-        }
-        let known = self
-            .waker
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(cx.waker()));
-        let ready = if known {
-            // This task is woken by the entry it made before; the new one need not wake anyone.
-            poll(&mut TaskContext::from_waker(Waker::noop()), &mut self.state)
-        } else {
-            self.waker = Some(cx.waker().clone());
-            poll(cx, &mut self.state)
-        };
-        match ready {
-            Poll::Pending => {
-                self.polls += 1;
-                Poll::Pending
-            }
-            Poll::Ready(result) => {
-                self.polls = 0;
-                self.waker = None;
-                Poll::Ready(result.map_err(io_error))
-            }
         }
     }
 }
