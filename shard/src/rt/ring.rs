@@ -349,13 +349,9 @@ impl Watched {
         cx: &mut TaskContext<'_>,
         direction: Direction,
     ) -> Poll<io::Result<()>> {
+        self.check()?;
         let mut slots = self.ring.slots.borrow_mut();
-        let slot = &mut slots.slots[self.key.slot as usize];
-        let failed = slot.failed;
-        let side = &mut slot.sides[direction as usize];
-        if let Some(errno) = failed {
-            return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
-        }
+        let side = &mut slots.slots[self.key.slot as usize].sides[direction as usize];
         if side.ready {
             return Poll::Ready(Ok(()));
         }
@@ -363,6 +359,16 @@ impl Watched {
             side.wakers.push(cx.waker().clone());
         }
         Poll::Pending
+    }
+
+    /// # Errors
+    /// The kernel's, when it does not watch the descriptor.
+    pub(super) fn check(&self) -> io::Result<()> {
+        let slots = self.ring.slots.borrow();
+        match slots.slots[self.key.slot as usize].failed {
+            None => Ok(()),
+            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+        }
     }
 
     /// An operation found that it would block.
