@@ -4,7 +4,7 @@
 //! oci-layout            the layout's version
 //! index.json            which artifacts and signatures there are, and their names
 //! blobs/sha256/<hex>    every blob
-//! .lock  .tmp/          of VYR's store only: its lock, files that are being written
+//! .lock  .changes  .tmp/ of VYR's store only: its lock, the count of its changes, files being written
 //! ```
 
 use std::fs::{self, DirBuilder};
@@ -25,6 +25,7 @@ const INDEX_FILE: &str = "index.json";
 const BLOBS_DIR: &str = "blobs";
 const ALGORITHM_DIR: &str = "sha256";
 const LOCK_FILE: &str = ".lock";
+const CHANGES_FILE: &str = ".changes";
 const TEMPORARY_DIR: &str = ".tmp";
 const VERSION_BYTES_MAX: u64 = 4096;
 
@@ -114,6 +115,10 @@ impl Layout {
         self.root.join(INDEX_FILE)
     }
 
+    pub(crate) fn changes_path(&self) -> PathBuf {
+        self.root.join(CHANGES_FILE)
+    }
+
     /// Writes bytes to a file that is not visible yet.
     pub(crate) fn stage(&self, bytes: &[u8]) -> Result<Temporary, Error> {
         match self.access {
@@ -149,7 +154,13 @@ impl Layout {
     /// Refuses a directory with other things in it. What a process that died while it made the
     /// store has left is fine.
     fn check_is_new(&self) -> Result<(), Error> {
-        let ours = [LOCK_FILE, TEMPORARY_DIR, BLOBS_DIR, INDEX_FILE];
+        let ours = [
+            LOCK_FILE,
+            CHANGES_FILE,
+            TEMPORARY_DIR,
+            BLOBS_DIR,
+            INDEX_FILE,
+        ];
         for entry in fs::read_dir(&self.root).map_err(Error::io("read", &self.root))? {
             let name = entry.map_err(Error::io("read", &self.root))?.file_name();
             if !ours.iter().any(|known| name == *known) {

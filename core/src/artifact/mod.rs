@@ -16,6 +16,7 @@
 
 mod assemble;
 mod blob;
+mod changes;
 mod error;
 mod host;
 mod index;

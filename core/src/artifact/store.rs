@@ -6,10 +6,12 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::assemble::{Prepared, signature_manifest};
 use super::blob::{BlobKind, Temporary, open_file, read_bounded_from, sync_dir};
+use super::changes::Changes;
 use super::error::Error;
 use super::index::{Generation, Index, Target};
 use super::layout::Layout;
@@ -27,8 +29,13 @@ use crate::digest::Digest;
 #[derive(Debug)]
 pub struct Store {
     pub(crate) layout: Layout,
+    /// `None` when it could not be made: then every look at the index costs a `stat`.
+    changes: Option<Changes>,
     cache: Mutex<Option<Cached>>,
 }
+
+/// How long a change by other tools than VYR may stay unseen by [`Store::resolve`].
+const FOREIGN_CHANGE_TIME: Duration = Duration::from_millis(50);
 
 /// The index as it was read last. The file stays open so that its inode is not given to a later
 /// index, which might then look the same.
@@ -37,6 +44,9 @@ struct Cached {
     generation: Generation,
     _file: File,
     index: Arc<Index>,
+    /// The count of changes before the index was last found unchanged, and when that was.
+    changes: u64,
+    checked: Instant,
 }
 
 /// The result of [`Store::put`].
@@ -68,8 +78,10 @@ impl Store {
     /// [`Error::Io`] when the directory cannot be made or read, [`Error::StoreInvalid`] when it
     /// holds something else.
     pub fn open(dir: &Path) -> Result<Self, Error> {
+        let layout = Layout::open_store(dir)?;
         let store = Self {
-            layout: Layout::open_store(dir)?,
+            changes: Changes::open(&layout.changes_path()).ok(),
+            layout,
             cache: Mutex::new(None),
         };
         store.index()?;
@@ -167,12 +179,22 @@ impl Store {
             .read(BlobKind::Wasm, &artifact.wasm_digest, WASM_BYTES_MAX)
     }
 
-    /// The digest that a reference stands for now. Costs one `stat` while the index is unchanged.
+    /// The digest that a reference stands for now. What another tool than VYR changes in the store's
+    /// directory is seen up to 50 ms later; otherwise this makes no system call
+    /// while nothing changes.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Ambiguous`].
     pub fn resolve(&self, reference: &Reference) -> Result<Digest, Error> {
-        Ok(self.index()?.find(reference)?.digest())
+        let mut cache = self.lock_cache();
+        if let (Some(cached), Some(changes)) = (&*cache, &self.changes)
+            && cached.changes == changes.count()
+            && cached.checked.elapsed() < FOREIGN_CHANGE_TIME
+        {
+            return Ok(cached.index.find(reference)?.digest());
+        }
+        let index = self.read_index(&mut cache)?;
+        Ok(index.find(reference)?.digest())
     }
 
     /// The digests of all artifacts, in order. Reads the index only.
@@ -203,7 +225,9 @@ impl Store {
         if is_gone {
             index.remove(&digest);
         }
-        self.layout.write_index(&index.render())?;
+        let replaced = self.layout.write_index(&index.render());
+        self.announce();
+        replaced?;
         sweep(&self.layout, &index);
         Ok(is_gone.then_some(digest))
     }
@@ -217,12 +241,30 @@ impl Store {
     }
 
     pub(crate) fn index(&self) -> Result<Arc<Index>, Error> {
+        self.read_index(&mut self.lock_cache())
+    }
+
+    /// Tells the store's other users that the index has changed.
+    fn announce(&self) {
+        if let Some(changes) = &self.changes {
+            changes.announce();
+        }
+    }
+
+    fn lock_cache(&self) -> MutexGuard<'_, Option<Cached>> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_index(&self, cache: &mut Option<Cached>) -> Result<Arc<Index>, Error> {
         let path = self.layout.index_path();
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        // Both before the look at the index, so that a change meanwhile is found by the next.
+        let changes = self.changes.as_ref().map_or(0, Changes::count);
+        let checked = Instant::now();
         let generation = Generation::at(&path)?;
-        if let Some(cached) = &*cache
+        if let Some(cached) = cache
             && cached.generation == generation
         {
+            (cached.changes, cached.checked) = (changes, checked);
             return Ok(Arc::clone(&cached.index));
         }
         let file = open_file(&path).map_err(Error::io("open", &path))?;
@@ -233,6 +275,8 @@ impl Store {
             generation,
             _file: file,
             index: Arc::clone(&index),
+            changes,
+            checked,
         });
         Ok(index)
     }
@@ -303,7 +347,9 @@ impl Store {
             }
             let temporary = self.layout.stage(&bytes)?;
             placed.keep();
-            self.layout.place_index(temporary)?;
+            let replaced = self.layout.place_index(temporary);
+            self.announce();
+            replaced?;
         } else {
             placed.keep();
         }

@@ -63,9 +63,7 @@ impl Readiness {
                     ready!(watched.poll_ready(cx, direction))?;
                     Guard::IoUring(watched, direction)
                 }
-                Self::Epoll(watched) => {
-                    Guard::Epoll(ready!(watched.poll_ready(cx, direction))?)
-                }
+                Self::Epoll(watched) => Guard::Epoll(ready!(watched.poll_ready(cx, direction))?),
             };
             match operation(self.fd()) {
                 Ok(Progress::Done(value)) => return Poll::Ready(Ok(value)),

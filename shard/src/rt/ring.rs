@@ -90,7 +90,10 @@ impl Key {
         u64::from(self.life) << 32 | u64::from(self.slot)
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "takes the two halves apart")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "takes the two halves apart"
+    )]
     fn of(user_data: u64) -> Self {
         Self {
             slot: user_data as u32,
