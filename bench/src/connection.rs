@@ -1,8 +1,12 @@
 //! One HTTP/1.1 keep-alive connection that never blocks.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
+
+use crate::url::Address;
 
 /// Longest response head, bytes.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -23,7 +27,7 @@ pub struct Answer {
 }
 
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     unsent: Vec<u8>,
     sent: usize,
     received: Vec<u8>,
@@ -50,11 +54,55 @@ enum Chunked {
     Trailer,
 }
 
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    fn open(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect_timeout(address, CONNECT_TIME_MAX)?;
+                stream.set_nodelay(true)?;
+                stream.set_nonblocking(true)?;
+                Ok(Self::Tcp(stream))
+            }
+            Address::Unix(path) => {
+                let stream = UnixStream::connect(path)?;
+                stream.set_nonblocking(true)?;
+                Ok(Self::Unix(stream))
+            }
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buffer),
+            Self::Unix(stream) => stream.read(buffer),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.as_fd(),
+            Stream::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
 impl Connection {
-    pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, CONNECT_TIME_MAX)?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
+    pub(crate) fn open(address: &Address) -> io::Result<Self> {
+        let stream = Stream::open(address)?;
         Ok(Self {
             stream,
             unsent: Vec::new(),
@@ -70,6 +118,11 @@ impl Connection {
         self.unsent.extend_from_slice(request);
         self.sent = 0;
         self.flush()
+    }
+
+    /// Whether part of the request is still to be sent.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.sent < self.unsent.len()
     }
 
     /// Goes on with whatever can be done now. The answer, once it is complete.

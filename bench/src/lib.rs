@@ -1,10 +1,24 @@
-//! Load on an HTTP server, measured as a client sees it.
+//! Load on HTTP servers, measured as a client sees it, and comparisons of servers under it.
 //!
 //! The generator spins instead of sleeping: a sleeping client makes every response of the server
-//! pay for waking it, and so measures itself. Give it a core of its own.
+//! pay for waking it, and so measures itself. Give it a processor of its own.
 
 mod connection;
+mod host;
+mod latency;
 mod load;
+pub mod pin;
+mod process;
+pub mod results;
+mod schedule;
+mod sweep;
+mod url;
 
 pub use connection::Answer;
-pub use load::{ClosedLoop, Failure, Report, closed_loop, latency_histogram};
+pub use host::fingerprint;
+pub use latency::{latency_histogram, quantile_us, write_hgrm};
+pub use load::{Failure, Load, Pace, Report, run};
+pub use process::{ProcessTree, resident_bytes};
+pub use schedule::Arrivals;
+pub use sweep::{SweepPlan, sweep};
+pub use url::{Address, Url, UrlError};

@@ -94,6 +94,8 @@ pub struct ShardLimits {
     pub finished_ms_max: u64,
     /// Artifacts kept loaded.
     pub loaded_artifacts_max: usize,
+    /// Instances that wait for their next task, of artifacts that let instances be used again.
+    pub idle_instances_max: usize,
     /// Idempotency keys remembered.
     pub idempotency_keys_max: usize,
     /// Bytes between a client and a guest, each way, before the faster one waits.
@@ -111,6 +113,7 @@ impl Default for ShardLimits {
             finished_bytes_max: 256 * MIB,
             finished_ms_max: 15 * 60_000,
             loaded_artifacts_max: 256,
+            idle_instances_max: 64,
             idempotency_keys_max: 4096,
             stream_buffer_bytes_max: 256 * KIB as usize,
             trace_records_max: 1 << 14,

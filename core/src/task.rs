@@ -122,6 +122,9 @@ pub struct Usage {
     pub memory_peak_bytes: u64,
     /// Whether the artifact had to be loaded first.
     pub cold: bool,
+    /// Whether an instance served it that had served tasks before.
+    #[serde(default)]
+    pub reused: bool,
 }
 
 /// A task as `GET /v0/tasks/{id}` shows it. Times are milliseconds since the Unix epoch.

@@ -43,7 +43,8 @@ impl Engine {
     /// # Errors
     /// When the address space for the pool cannot be reserved.
     pub fn for_running(limits: &ShardLimits, cap: &TaskLimits) -> Result<Self, Error> {
-        let tasks = u32::try_from(limits.running_max).unwrap_or(u32::MAX);
+        let tasks = limits.running_max.saturating_add(limits.idle_instances_max);
+        let tasks = u32::try_from(tasks).unwrap_or(u32::MAX);
         let instances_max = u32::try_from(cap.instances_max).unwrap_or(u32::MAX);
         let mut pool = PoolingAllocationConfig::new();
         let keep_resident = if has_pagemap_scan() {

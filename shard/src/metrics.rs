@@ -21,6 +21,16 @@ const COLD_STARTS: Metric = Metric {
     unit: Unit::Count,
     help: "Tasks whose artifact had to be loaded first.",
 };
+const INSTANCES_REUSED: Metric = Metric {
+    name: "vyr_instances_reused",
+    unit: Unit::Count,
+    help: "Tasks served by an instance that had served tasks before.",
+};
+const INSTANCES_IDLE: Metric = Metric {
+    name: "vyr_instances_idle",
+    unit: Unit::Count,
+    help: "Instances that wait for their next task.",
+};
 const QUEUE: Metric = Metric {
     name: "vyr_task_queue_seconds",
     unit: Unit::Seconds,
@@ -77,6 +87,8 @@ pub(crate) struct Metrics {
     ended: Vec<(Kind, Status, Counter)>,
     refused: Counter,
     cold_starts: Counter,
+    instances_reused: Counter,
+    instances_idle: Gauge,
     times: [(Kind, Times); 2],
     running: Gauge,
     queued: Gauge,
@@ -127,6 +139,8 @@ impl Metrics {
             ended,
             refused: registry.counter(&TASKS_REFUSED, &[]),
             cold_starts: registry.counter(&COLD_STARTS, &[]),
+            instances_reused: registry.counter(&INSTANCES_REUSED, &[]),
+            instances_idle: registry.gauge(&INSTANCES_IDLE, &[]),
             times,
             running: registry.gauge(&RUNNING, &[]),
             queued: registry.gauge(&QUEUED, &[]),
@@ -166,6 +180,9 @@ impl Metrics {
             return;
         };
         times.total.record_ns(total_ns);
+        if usage.reused {
+            self.instances_reused.inc();
+        }
         if ran {
             times.queue.record_ns(usage.queue_us * 1000);
             times.instantiate.record_ns(usage.instantiate_us * 1000);
@@ -177,6 +194,7 @@ impl Metrics {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.running.set(whole(shard.running()));
         self.queued.set(whole(shard.queued()));
+        self.instances_idle.set(whole(shard.idle_instances()));
         self.kept.set(whole(shard.table.ended_len()));
         self.kept_bytes
             .set(i64::try_from(shard.table.ended_bytes()).unwrap_or(i64::MAX));

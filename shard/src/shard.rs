@@ -114,7 +114,7 @@ impl Shard {
             Arc::clone(&trust_keys),
             compiled.clone(),
             config.task_cap,
-            config.limits.loaded_artifacts_max,
+            &config.limits,
         )?;
         let ticker = Ticker::start(&engine).map_err(|error| Error::Io {
             what: "cannot start the epoch thread".into(),
@@ -149,6 +149,7 @@ impl Shard {
         rt::spawn(async move {
             while let Some(shard) = weak.upgrade() {
                 shard.table.forget();
+                shard.loader.end_old_instances();
                 drop(shard);
                 rt::sleep(FORGET_PERIOD).await;
             }
@@ -363,6 +364,12 @@ impl Shard {
     #[must_use]
     pub fn running(&self) -> usize {
         self.watch.running_len()
+    }
+
+    /// Instances that wait for their next task.
+    #[must_use]
+    pub fn idle_instances(&self) -> usize {
+        self.loader.idle_instances()
     }
 
     /// Tasks that wait now.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 use vyr_core::artifact::{Manifest, Store, TrustKeys};
 use vyr_core::digest::Digest;
-use vyr_core::limits::TaskLimits;
+use vyr_core::limits::{ShardLimits, TaskLimits};
 use vyr_core::task::Kind;
 use wasmtime::component::{InstancePre, Linker};
 use wasmtime_wasi::p2::bindings::CommandPre;
@@ -21,7 +21,7 @@ use super::compiled::CompiledCache;
 use super::inspect::inspect;
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::guest::{Guest, linker};
+use crate::guest::{Guest, IdleCount, IdleInstances, linker};
 use crate::rt;
 
 /// An artifact ready to be instantiated.
@@ -31,6 +31,8 @@ pub(crate) struct Loaded {
     pub(crate) limits: TaskLimits,
     command: Option<CommandPre<Guest>>,
     http: Option<ProxyPre<Guest>>,
+    /// Instances that wait for their next HTTP task.
+    pub(crate) idle: IdleInstances,
 }
 
 impl Loaded {
@@ -39,7 +41,9 @@ impl Loaded {
         manifest: Manifest,
         limits: TaskLimits,
         pre: InstancePre<Guest>,
+        idle_count: &Rc<IdleCount>,
     ) -> Self {
+        let idle = IdleInstances::new(manifest.instances, idle_count);
         let command = CommandPre::new(pre.clone()).ok();
         let http = ProxyPre::new(pre).ok();
         Self {
@@ -48,6 +52,7 @@ impl Loaded {
             limits,
             command,
             http,
+            idle,
         }
     }
 
@@ -112,6 +117,7 @@ pub(crate) struct Loader {
     loaded_max: usize,
     cells: RefCell<HashMap<Digest, Entry>>,
     clock: std::cell::Cell<u64>,
+    idle_count: Rc<IdleCount>,
 }
 
 struct Entry {
@@ -126,7 +132,7 @@ impl Loader {
         trust_keys: Arc<TrustKeys>,
         compiled: CompiledCache,
         cap: TaskLimits,
-        loaded_max: usize,
+        limits: &ShardLimits,
     ) -> Result<Self, Error> {
         let linker = Arc::new(linker(&engine)?);
         let sources = Sources {
@@ -139,9 +145,10 @@ impl Loader {
         Ok(Self {
             sources,
             cap,
-            loaded_max,
+            loaded_max: limits.loaded_artifacts_max,
             cells: RefCell::default(),
             clock: std::cell::Cell::new(0),
+            idle_count: IdleCount::new(limits.idle_instances_max),
         })
     }
 
@@ -184,6 +191,20 @@ impl Loader {
         self.cells.borrow_mut().remove(digest);
     }
 
+    /// Ends instances that have waited too long for a task.
+    pub(crate) fn end_old_instances(&self) {
+        for entry in self.cells.borrow().values() {
+            if let Some(loaded) = entry.cell.get() {
+                loaded.idle.end_old();
+            }
+        }
+    }
+
+    /// Instances that wait for a task.
+    pub(crate) fn idle_instances(&self) -> usize {
+        self.idle_count.get()
+    }
+
     pub(crate) fn preparer(&self) -> Preparer {
         Preparer(self.sources.clone())
     }
@@ -193,7 +214,7 @@ impl Loader {
             .limits
             .over(&TaskLimits::DEFAULT)
             .capped_by(&self.cap);
-        Rc::new(Loaded::new(digest, manifest, limits, pre))
+        Rc::new(Loaded::new(digest, manifest, limits, pre, &self.idle_count))
     }
 
     fn cell(&self, digest: &Digest) -> Rc<OnceCell<Rc<Loaded>>> {

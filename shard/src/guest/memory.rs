@@ -29,6 +29,14 @@ impl Memory {
             control,
         }
     }
+
+    /// Goes on under the limits of the instance's next task, which begins with what there is.
+    pub(crate) fn attach(&mut self, limits: &TaskLimits, control: Arc<Control>) {
+        self.bytes_max = limits.memory_bytes_max;
+        self.elements_max = limits.table_elements_max;
+        control.set_memory(self.bytes, true);
+        self.control = control;
+    }
 }
 
 impl ResourceLimiter for Memory {

@@ -2,6 +2,7 @@
 
 mod control;
 mod http;
+mod instance;
 mod memory;
 mod pipe;
 mod stdio;
@@ -14,9 +15,10 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 pub(crate) use control::{Control, Ended, Guarded, Stop};
+pub(crate) use instance::{HttpInstance, IdleCount, IdleInstances};
 use memory::Memory;
 pub use pipe::{Pipe, PipeEnd};
-pub(crate) use stdio::{Input, Kept, Output};
+pub(crate) use stdio::{Input, Kept, Log, Output};
 
 use crate::engine::Engine;
 use crate::error::Error;
@@ -31,6 +33,17 @@ pub(crate) struct Guest {
     table: ResourceTable,
     outgoing: Outgoing,
     memory: Memory,
+    log: Log,
+    control: Arc<Control>,
+}
+
+impl Guest {
+    /// Connects the guest with its next task.
+    fn attach(&mut self, limits: &TaskLimits, control: &Arc<Control>, log: &Arc<Kept>) {
+        self.memory.attach(limits, Arc::clone(control));
+        self.log.attach(Arc::clone(log));
+        self.control = Arc::clone(control);
+    }
 }
 
 /// What a guest is connected to.
@@ -38,7 +51,8 @@ pub(crate) struct Wiring<'a> {
     pub(crate) arguments: &'a [String],
     pub(crate) environment: &'a [(String, String)],
     pub(crate) input: Input,
-    pub(crate) output: Output,
+    /// `None` when it goes to the log.
+    pub(crate) output: Option<Output>,
     pub(crate) log: Arc<Kept>,
 }
 
@@ -79,12 +93,13 @@ pub(crate) fn store(
     limits: &TaskLimits,
     control: &Arc<Control>,
 ) -> Store<Guest> {
+    let log = Log::new(wiring.log);
     let mut wasi = WasiCtxBuilder::new();
     wasi.args(wiring.arguments)
         .envs(wiring.environment)
         .stdin(wiring.input)
-        .stdout(wiring.output)
-        .stderr(Output::Log(wiring.log))
+        .stdout(wiring.output.unwrap_or_else(|| Output::Log(log.clone())))
+        .stderr(Output::Log(log.clone()))
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false);
@@ -94,13 +109,14 @@ pub(crate) fn store(
         table: ResourceTable::new(),
         outgoing: Outgoing,
         memory: Memory::new(limits, Arc::clone(control)),
+        log,
+        control: Arc::clone(control),
     };
     let mut store = Store::new(&engine.wasmtime, guest);
     store.limiter(|guest| &mut guest.memory);
     store.set_epoch_deadline(1);
-    let control = Arc::clone(control);
-    store.epoch_deadline_callback(move |_| {
-        control.check_slice()?;
+    store.epoch_deadline_callback(|context| {
+        context.data().control.check_slice()?;
         Ok(wasmtime::UpdateDeadline::YieldCustom(
             1,
             Box::pin(rt::yield_to_io()),

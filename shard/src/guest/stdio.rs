@@ -29,7 +29,25 @@ pub(crate) enum Output {
     /// Streamed to a client, which may be slower than the guest.
     Streamed(Arc<Pipe>),
     /// Kept as the task's log; what exceeds the limit is dropped and counted.
-    Log(Arc<Kept>),
+    Log(Log),
+}
+
+/// Where an instance logs to: the log of the task that it serves.
+#[derive(Clone)]
+pub(crate) struct Log(Arc<Mutex<Arc<Kept>>>);
+
+impl Log {
+    pub(crate) fn new(log: Arc<Kept>) -> Self {
+        Self(Arc::new(Mutex::new(log)))
+    }
+
+    pub(crate) fn attach(&self, log: Arc<Kept>) {
+        *self.lock() = log;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Kept>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Bytes kept within a limit.
@@ -164,8 +182,8 @@ impl OutputStream for Output {
                     return Err(StreamError::Closed);
                 }
             }
-            Self::Log(kept) => {
-                kept.append(&bytes);
+            Self::Log(log) => {
+                log.lock().append(&bytes);
             }
         }
         Ok(())

@@ -43,9 +43,9 @@ async fn guest_run(shard: &Rc<Shard>, task: &Rc<Task>, command: Command, ticket:
     };
     let control = Arc::clone(&task.control);
     let output = match task.task_output() {
-        TaskOutput::Kept(kept) => Output::Kept(Arc::clone(kept), Arc::clone(&control)),
-        TaskOutput::Streamed(pipe) => Output::Streamed(Arc::clone(pipe)),
-        TaskOutput::Response => Output::Log(Arc::clone(&task.log)),
+        TaskOutput::Kept(kept) => Some(Output::Kept(Arc::clone(kept), Arc::clone(&control))),
+        TaskOutput::Streamed(pipe) => Some(Output::Streamed(Arc::clone(pipe))),
+        TaskOutput::Response => None,
     };
     let wiring = Wiring {
         arguments: &command.arguments,

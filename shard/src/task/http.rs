@@ -16,6 +16,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 use vyr_core::problem::Code;
+use wasmtime::Store;
 use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
@@ -25,7 +26,7 @@ use super::{Outcome, Task};
 use crate::admission::Ticket;
 use crate::artifact::Loaded;
 use crate::clock;
-use crate::guest::{self, Guarded, Input, Output, Pipe, PipeEnd, Wiring};
+use crate::guest::{self, Guarded, Guest, HttpInstance, Input, Pipe, PipeEnd, Wiring};
 use crate::rt;
 use crate::shard::Shard;
 
@@ -67,19 +68,16 @@ where
     let is_head = request.method() == Method::HEAD;
     let running = begin(shard, task, ticket).await?;
     let control = Arc::clone(&task.control);
-    let wiring = Wiring {
-        arguments: &[],
-        environment: &[],
-        input: Input {
-            pipe: no_input(),
-            control: Arc::clone(&control),
-        },
-        output: Output::Log(Arc::clone(&task.log)),
-        log: Arc::clone(&task.log),
+    let mut source = match loaded.idle.take() {
+        Some(mut instance) => {
+            task.set_reused();
+            instance.attach(&task.limits, &control, &task.log);
+            Source::Idle(instance)
+        }
+        None => Source::Fresh(new_store(shard, task)),
     };
-    let mut store = guest::store(&shard.engine, wiring, &task.limits, &control);
     let (sender, mut receiver) = oneshot::channel();
-    let mut view = store.data_mut().http();
+    let mut view = source.store().data_mut().http();
     let resources = view
         .new_incoming_request(Scheme::Http, request)
         .and_then(|request| Ok((request, view.new_response_outparam(sender)?)));
@@ -92,13 +90,22 @@ where
     };
     let running = Rc::new(running);
     let guest = {
-        let running = Rc::clone(&running);
+        let (running, loaded) = (Rc::clone(&running), Rc::clone(&loaded));
         async move {
             let started_ns = clock::monotonic_ns();
-            let proxy = loaded.http()?.instantiate_async(&mut store).await?;
+            let mut instance = match source {
+                Source::Idle(instance) => instance,
+                Source::Fresh(mut store) => {
+                    let proxy = loaded.http()?.instantiate_async(&mut store).await?;
+                    HttpInstance::new(store, proxy)
+                }
+            };
             running.instantiated(started_ns);
-            let handler = proxy.wasi_http_incoming_handler();
-            handler.call_handle(&mut store, request, outparam).await
+            let handler = instance.proxy.wasi_http_incoming_handler();
+            handler
+                .call_handle(&mut instance.store, request, outparam)
+                .await?;
+            Ok(instance)
         }
     };
     let mut guest = Guarded::new(guest, control);
@@ -112,20 +119,29 @@ where
     let response = match first {
         First::Ended(ended) => {
             let response = receiver.try_recv().ok();
-            running.finish_guest(ended, |()| judge(response.as_ref()));
+            running.finish_guest(ended, |instance| {
+                loaded.idle.give_back(instance);
+                judge(response.as_ref())
+            });
             response
         }
         First::Response(Some(response)) => {
             let outcome = judge(Some(&response));
             rt::spawn(async move {
                 let ended = guest.await;
-                running.finish_guest(ended, |()| outcome);
+                running.finish_guest(ended, |instance| {
+                    loaded.idle.give_back(instance);
+                    outcome
+                });
             });
             Some(response)
         }
         First::Response(None) => {
             let ended = guest.await;
-            running.finish_guest(ended, |()| judge(None));
+            running.finish_guest(ended, |instance| {
+                loaded.idle.give_back(instance);
+                judge(None)
+            });
             None
         }
     };
@@ -171,6 +187,36 @@ fn judge(response: Option<&GuestResponse>) -> Outcome {
             "the guest ended without a response; it must call 'response-outparam.set'",
         ),
     }
+}
+
+/// Where a task's instance comes from.
+enum Source {
+    Idle(HttpInstance),
+    /// It is to be made in this store.
+    Fresh(Store<Guest>),
+}
+
+impl Source {
+    fn store(&mut self) -> &mut Store<Guest> {
+        match self {
+            Self::Idle(instance) => &mut instance.store,
+            Self::Fresh(store) => store,
+        }
+    }
+}
+
+fn new_store(shard: &Shard, task: &Task) -> Store<Guest> {
+    let wiring = Wiring {
+        arguments: &[],
+        environment: &[],
+        input: Input {
+            pipe: no_input(),
+            control: Arc::clone(&task.control),
+        },
+        output: None,
+        log: Arc::clone(&task.log),
+    };
+    guest::store(&shard.engine, wiring, &task.limits, &task.control)
 }
 
 /// An HTTP guest's standard input is empty.

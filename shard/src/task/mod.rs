@@ -235,6 +235,10 @@ impl Task {
         self.progress.borrow_mut().usage.instantiate_us = took_ns / 1000;
     }
 
+    pub(crate) fn set_reused(&self) {
+        self.progress.borrow_mut().usage.reused = true;
+    }
+
     pub(crate) fn set_executed(&self, took_ns: u64) {
         self.progress.borrow_mut().usage.execute_us = took_ns / 1000;
     }
