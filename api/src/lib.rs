@@ -12,6 +12,7 @@ mod forward;
 mod invoke;
 mod io;
 mod node;
+mod plain;
 mod query;
 mod route;
 mod server;
@@ -20,6 +21,7 @@ mod upload;
 
 pub use app::{App, AppConfig};
 pub use auth::Token;
+pub use plain::serve_plain;
 pub use server::{Listeners, serve};
 
 /// The OpenAPI 3.1 document that the server serves.

@@ -12,16 +12,25 @@ pub fn fingerprint() -> BTreeMap<String, String> {
         let line = cpuinfo.lines().find(|line| line.starts_with(key));
         line.and_then(|line| Some(line.split_once(':')?.1.trim().to_owned()))
     };
-    let read = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
-    let memory = read("/proc/meminfo").and_then(|text| {
-        Some(text.lines().next()?.split_once(':')?.1.trim().to_owned())
-    });
+    let read = |path: &str| {
+        fs::read_to_string(path)
+            .ok()
+            .map(|text| text.trim().to_owned())
+    };
+    let memory = read("/proc/meminfo")
+        .and_then(|text| Some(text.lines().next()?.split_once(':')?.1.trim().to_owned()));
     let virtual_machine = cpuinfo.contains(" hypervisor");
     let facts = [
         ("kernel", uname.release().to_str().ok().map(str::to_owned)),
         ("processor", cpu("model name")),
-        ("processors", Some(cpuinfo.matches("processor\t").count().to_string())),
-        ("virtual machine", Some(if virtual_machine { "yes" } else { "no" }.into())),
+        (
+            "processors",
+            Some(cpuinfo.matches("processor\t").count().to_string()),
+        ),
+        (
+            "virtual machine",
+            Some(if virtual_machine { "yes" } else { "no" }.into()),
+        ),
         (
             "governor",
             read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")

@@ -32,14 +32,20 @@ pub fn quantile_us(histogram: &Histogram<u64>, quantile: f64) -> f64 {
 /// # Errors
 /// Those of `out`.
 pub fn write_hgrm(histogram: &Histogram<u64>, mut out: impl Write) -> io::Result<()> {
-    writeln!(out, "       Value     Percentile TotalCount 1/(1-Percentile)\n")?;
+    writeln!(
+        out,
+        "       Value     Percentile TotalCount 1/(1-Percentile)\n"
+    )?;
     for step in histogram.iter_quantiles(ROWS_PER_HALF) {
         let quantile = step.quantile();
         let value = step.value_iterated_to() as f64 / 1e3;
         let count = histogram.count_between(0, step.value_iterated_to());
         if quantile < 1.0 {
             let inverse = 1.0 / (1.0 - quantile);
-            writeln!(out, "{value:12.3} {quantile:2.12} {count:10} {inverse:14.2}")?;
+            writeln!(
+                out,
+                "{value:12.3} {quantile:2.12} {count:10} {inverse:14.2}"
+            )?;
         } else {
             writeln!(out, "{value:12.3} {quantile:2.12} {count:10}")?;
         }
@@ -81,10 +87,17 @@ mod tests {
             .lines()
             .skip(2)
             .filter(|line| !line.starts_with('#'))
-            .map(|line| line.split_whitespace().map(|n| n.parse().expect("a number")).collect())
+            .map(|line| {
+                line.split_whitespace()
+                    .map(|n| n.parse().expect("a number"))
+                    .collect()
+            })
             .collect();
         assert!(rows.len() > 20, "{text}");
-        assert!(rows.windows(2).all(|pair| pair[0][0] <= pair[1][0] && pair[0][1] <= pair[1][1]));
+        assert!(
+            rows.windows(2)
+                .all(|pair| pair[0][0] <= pair[1][0] && pair[0][1] <= pair[1][1])
+        );
         let middle = rows.iter().find(|row| row[1] >= 0.5).expect("a median");
         assert!((4990.0..5010.0).contains(&middle[0]), "{middle:?}");
         assert_eq!(rows[rows.len() - 1][2], 10_000.0);

@@ -3,12 +3,15 @@
 //! The generator spins instead of sleeping: a sleeping client makes every response of the server
 //! pay for waking it, and so measures itself. Give it a processor of its own.
 
+pub mod compare;
 mod connection;
 mod host;
 mod latency;
 mod load;
 pub mod pin;
+pub mod plain;
 mod process;
+pub mod report;
 pub mod results;
 mod schedule;
 mod sweep;

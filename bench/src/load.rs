@@ -155,9 +155,9 @@ struct Generator<'a, A> {
 /// # Errors
 /// When the first connections cannot be made. One that breaks later is a [`Failure`] and opened
 /// again.
-pub fn run<'r>(
+pub fn run<R: AsRef<[u8]>>(
     load: &Load,
-    request: impl Fn(u64) -> &'r [u8],
+    request: impl Fn(u64) -> R,
     answered: impl FnMut(u64, &Answer, Duration),
 ) -> io::Result<Report> {
     let mut generator = Generator::new(load, answered)?;
@@ -177,7 +177,7 @@ pub fn run<'r>(
     Ok(generator.report)
 }
 
-impl<'r, A: FnMut(u64, &Answer, Duration)> Generator<'_, A> {
+impl<A: FnMut(u64, &Answer, Duration)> Generator<'_, A> {
     fn new(load: &Load, answered: A) -> io::Result<Generator<'_, A>> {
         let mut generator = Generator {
             load,
@@ -214,7 +214,11 @@ impl<'r, A: FnMut(u64, &Answer, Duration)> Generator<'_, A> {
         Ok(connection)
     }
 
-    fn closed(&mut self, requests: u64, request: &impl Fn(u64) -> &'r [u8]) -> io::Result<()> {
+    fn closed<R: AsRef<[u8]>>(
+        &mut self,
+        requests: u64,
+        request: &impl Fn(u64) -> R,
+    ) -> io::Result<()> {
         while self.report.requests < requests || self.is_busy() {
             while self.report.requests < requests
                 && let Some(slot) = self.free.pop()
@@ -226,12 +230,12 @@ impl<'r, A: FnMut(u64, &Answer, Duration)> Generator<'_, A> {
         Ok(())
     }
 
-    fn open(
+    fn open<R: AsRef<[u8]>>(
         &mut self,
         mut schedule: Schedule,
         started: Instant,
         duration: Duration,
-        request: &impl Fn(u64) -> &'r [u8],
+        request: &impl Fn(u64) -> R,
     ) -> io::Result<()> {
         let mut waiting = VecDeque::new();
         let mut next = schedule.next().unwrap_or_default();
@@ -259,7 +263,8 @@ impl<'r, A: FnMut(u64, &Answer, Duration)> Generator<'_, A> {
                 waiting.pop_front();
                 let number = self.report.requests;
                 self.report.requests += 1;
-                let error = io::Error::new(io::ErrorKind::TimedOut, "no connection was free in time");
+                let error =
+                    io::Error::new(io::ErrorKind::TimedOut, "no connection was free in time");
                 self.fail(number, due, due, error);
             }
         }
@@ -269,17 +274,17 @@ impl<'r, A: FnMut(u64, &Answer, Duration)> Generator<'_, A> {
         self.free.len() < self.slots.len()
     }
 
-    fn send(
+    fn send<R: AsRef<[u8]>>(
         &mut self,
         slot: usize,
         due: Instant,
-        request: &impl Fn(u64) -> &'r [u8],
+        request: &impl Fn(u64) -> R,
     ) -> io::Result<()> {
         let number = self.report.requests;
         self.report.requests += 1;
         let sent = Instant::now();
         self.slots[slot].pending = Some(Pending { number, due, sent });
-        if let Err(error) = self.slots[slot].connection.send(request(number)) {
+        if let Err(error) = self.slots[slot].connection.send(request(number).as_ref()) {
             self.give_up(slot, error)?;
         }
         Ok(())
@@ -290,7 +295,11 @@ impl<'r, A: FnMut(u64, &Answer, Duration)> Generator<'_, A> {
     fn collect(&mut self) -> io::Result<()> {
         let mut events = Vec::with_capacity(EVENTS_MAX);
         let no_wait = rustix::event::Timespec::default();
-        epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&no_wait))?;
+        epoll::wait(
+            &self.epoll,
+            rustix::buffer::spare_capacity(&mut events),
+            Some(&no_wait),
+        )?;
         for event in &events {
             let slot = event.data.u64() as usize;
             self.poll(slot)?;

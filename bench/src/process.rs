@@ -68,7 +68,9 @@ impl ProcessTree {
         let mut members = BTreeSet::from([self.root]);
         loop {
             let before = members.len();
-            let children = parents.iter().filter(|(_, parent)| members.contains(parent));
+            let children = parents
+                .iter()
+                .filter(|(_, parent)| members.contains(parent));
             let children: Vec<u32> = children.map(|(process, _)| *process).collect();
             members.extend(children);
             if members.len() == before {

@@ -13,7 +13,7 @@ pub enum Arrivals {
 
 /// An endless schedule of times, counted from the start of the load.
 #[derive(Debug)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     arrivals: Arrivals,
     period_ns: f64,
     due_ns: f64,
@@ -23,7 +23,7 @@ pub struct Schedule {
 impl Schedule {
     /// `rate_rps` requests per second, which must be above 0.
     #[must_use]
-    pub fn new(arrivals: Arrivals, rate_rps: f64) -> Self {
+    pub(crate) fn new(arrivals: Arrivals, rate_rps: f64) -> Self {
         Self {
             arrivals,
             period_ns: 1e9 / rate_rps,
@@ -70,9 +70,14 @@ mod tests {
     #[test]
     fn poisson_arrivals_have_the_rate_and_the_spread() {
         const COUNT: usize = 100_000;
-        let due: Vec<_> = Schedule::new(Arrivals::Poisson, 1000.0).take(COUNT).collect();
+        let due: Vec<_> = Schedule::new(Arrivals::Poisson, 1000.0)
+            .take(COUNT)
+            .collect();
         let mean_ms = due[COUNT - 1].as_secs_f64() * 1e3 / COUNT as f64;
-        assert!((0.98..1.02).contains(&mean_ms), "mean distance {mean_ms} ms");
+        assert!(
+            (0.98..1.02).contains(&mean_ms),
+            "mean distance {mean_ms} ms"
+        );
         let long = due
             .windows(2)
             .filter(|pair| pair[1] - pair[0] > Duration::from_millis(1))

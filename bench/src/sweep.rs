@@ -36,7 +36,11 @@ pub struct SweepPlan {
 ///
 /// # Errors
 /// When the server cannot be reached.
-pub fn sweep(plan: &SweepPlan, request: &[u8], mut point: impl FnMut(&Point)) -> io::Result<Vec<Point>> {
+pub fn sweep(
+    plan: &SweepPlan,
+    request: &[u8],
+    mut point: impl FnMut(&Point),
+) -> io::Result<Vec<Point>> {
     let mut points = Vec::new();
     let mut rate_rps = plan.from_rps;
     while points.len() < plan.points_max {

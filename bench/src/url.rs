@@ -61,7 +61,10 @@ impl FromStr for Url {
             Some(at) => (&rest[..at], &rest[at..]),
             None => (rest, "/"),
         };
-        let with_port = if host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+        let with_port = if host
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+        {
             host.to_owned()
         } else {
             format!("{host}:80")
@@ -85,9 +88,14 @@ mod tests {
 
     #[test]
     fn urls_name_address_and_path() {
-        let url: Url = "http://127.0.0.1:7411/run/hello?x=y".parse().expect("a URL");
+        let url: Url = "http://127.0.0.1:7411/run/hello?x=y"
+            .parse()
+            .expect("a URL");
         assert_eq!(url.address, Address::Tcp(([127, 0, 0, 1], 7411).into()));
-        assert_eq!((url.host.as_str(), url.path.as_str()), ("127.0.0.1:7411", "/run/hello?x=y"));
+        assert_eq!(
+            (url.host.as_str(), url.path.as_str()),
+            ("127.0.0.1:7411", "/run/hello?x=y")
+        );
         let url: Url = "unix:/run/a:b.sock:/run/hello".parse().expect("a URL");
         assert_eq!(url.address, Address::Unix("/run/a:b.sock".into()));
         assert_eq!(url.path, "/run/hello");
@@ -97,9 +105,17 @@ mod tests {
 
     #[test]
     fn what_cannot_be_loaded_is_named() {
-        for text in ["https://127.0.0.1/", "unix:", "127.0.0.1:1", "http://nowhere.invalid:1/"] {
+        for text in [
+            "https://127.0.0.1/",
+            "unix:",
+            "127.0.0.1:1",
+            "http://nowhere.invalid:1/",
+        ] {
             let error = text.parse::<Url>().expect_err(text).to_string();
-            assert!(error.contains(text) && error.contains("http://HOST:PORT"), "{error}");
+            assert!(
+                error.contains(text) && error.contains("http://HOST:PORT"),
+                "{error}"
+            );
         }
     }
 }

@@ -55,6 +55,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Task,
     },
+    /// Load servers and measure their latency and cost
+    Bench {
+        #[command(subcommand)]
+        command: Bench,
+    },
     /// Check what this machine offers to a node
     Doctor(Doctor),
     /// Print a completion script
@@ -289,6 +294,168 @@ pub(crate) struct SubmitTask {
     pub(crate) arguments: Vec<String>,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Load one URL and print the latencies
+    Load(BenchLoad),
+    /// Raise the rate on one URL until the server does not follow any more
+    Sweep(BenchSweep),
+    /// Measure VYR beside other servers
+    Compare(BenchCompare),
+    /// Tasks per second on N shards, without HTTP
+    Engine(BenchEngine),
+    /// Make a page with plots from the results in a directory
+    Report {
+        /// Where 'vyr bench compare --out' wrote to
+        dir: PathBuf,
+    },
+    /// A server without Wasm to compare with; 'vyr bench compare' starts it
+    #[command(hide = true)]
+    Serve {
+        /// tokio, io_uring or epoll
+        #[arg(long)]
+        executor: String,
+        /// Address to listen on
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+    /// One shard of 'vyr bench engine'
+    #[command(hide = true)]
+    EngineShard(EngineShard),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchLoad {
+    /// http://HOST:PORT/PATH or unix:SOCKET:/PATH
+    pub(crate) url: vyr_bench::Url,
+    /// Requests per second (open loop)
+    #[arg(long, required_unless_present = "closed", conflicts_with = "closed", value_parser = rate)]
+    pub(crate) rate: Option<f64>,
+    /// How long; with --closed, --requests decides
+    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = milliseconds)]
+    pub(crate) duration: u64,
+    /// Connections, each with one request under way
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) connections: u16,
+    /// Random arrivals instead of equal distances
+    #[arg(long, conflicts_with = "closed")]
+    pub(crate) poisson: bool,
+    /// Closed loop: send when the last request is answered
+    #[arg(long)]
+    pub(crate) closed: bool,
+    /// Requests of a closed loop
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) requests: u64,
+    /// Load for so long before, without counting
+    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = milliseconds)]
+    pub(crate) warm_up: u64,
+    /// When a request has failed
+    #[arg(long, default_value = "5s", value_name = "TIME", value_parser = milliseconds)]
+    pub(crate) timeout: u64,
+    #[command(flatten)]
+    pub(crate) request: BenchRequest,
+    /// Processor of the generator; without it the system chooses
+    #[arg(long, value_name = "N")]
+    pub(crate) cpu: Option<usize>,
+    /// Directory for .hgrm files
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: Format,
+}
+
+/// What is sent.
+#[derive(Debug, Args)]
+pub(crate) struct BenchRequest {
+    /// Method [default: GET, or POST with --body]
+    #[arg(long)]
+    pub(crate) method: Option<String>,
+    /// File with the body
+    #[arg(long, value_name = "FILE")]
+    pub(crate) body: Option<PathBuf>,
+    /// A header, NAME: VALUE; may repeat
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    pub(crate) headers: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchSweep {
+    /// http://HOST:PORT/PATH or unix:SOCKET:/PATH
+    pub(crate) url: vyr_bench::Url,
+    /// The first rate, requests per second
+    #[arg(long, default_value = "1000", value_parser = rate)]
+    pub(crate) from: f64,
+    /// Each rate is so many times the last one
+    #[arg(long, default_value = "1.25", value_parser = factor)]
+    pub(crate) factor: f64,
+    /// How long each rate is held
+    #[arg(long, default_value = "5s", value_name = "TIME", value_parser = milliseconds)]
+    pub(crate) duration: u64,
+    /// Connections
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) connections: u16,
+    #[command(flatten)]
+    pub(crate) request: BenchRequest,
+    /// Processor of the generator; without it the system chooses
+    #[arg(long, value_name = "N")]
+    pub(crate) cpu: Option<usize>,
+    /// File for the points (JSON)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchCompare {
+    /// Fewer and shorter repeats
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Print the results as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Run this scenario only; may repeat
+    #[arg(long, value_name = "NAME")]
+    pub(crate) scenario: Vec<String>,
+    /// Directory for compare.json and .hgrm files
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchEngine {
+    /// Shard processes, each on a processor of its own
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) shards: u16,
+    /// How long
+    #[arg(long, default_value = "5s", value_name = "TIME", value_parser = milliseconds)]
+    pub(crate) duration: u64,
+    /// The guest: an HTTP component [default: hello, which is built in]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) guest: Option<PathBuf>,
+    /// Print the results as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EngineShard {
+    /// The processor
+    #[arg(long)]
+    pub(crate) cpu: usize,
+    /// How long, milliseconds
+    #[arg(long)]
+    pub(crate) duration: u64,
+    /// The guest
+    #[arg(long)]
+    pub(crate) guest: PathBuf,
+    /// Stop after so many tasks
+    #[arg(long)]
+    pub(crate) tasks_max: Option<u64>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
     /// The data directory to check [default: ~/.local/share/vyr]
@@ -303,6 +470,29 @@ fn environment(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("give NAME=VALUE".into()),
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|rate: &f64| rate.is_finite() && *rate > 0.0)
+        .ok_or_else(|| "give requests per second above 0".into())
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|factor: &f64| factor.is_finite() && *factor > 1.0)
+        .ok_or_else(|| "give a number above 1".into())
+}
+
+fn header(text: &str) -> Result<String, String> {
+    match text.split_once(':') {
+        Some((name, value)) if !name.is_empty() && !text.contains(['\r', '\n']) => {
+            Ok(format!("{name}: {}\r\n", value.trim()))
+        }
+        _ => Err("give NAME: VALUE".into()),
     }
 }
 

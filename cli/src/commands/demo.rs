@@ -12,7 +12,7 @@ use bytes::Bytes;
 use hdrhistogram::Histogram;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use vyr_bench::{Answer, ClosedLoop, closed_loop, latency_histogram};
+use vyr_bench::{Address, Answer, Load, Pace, latency_histogram};
 use vyr_client::{Client, NewArtifact, Submit, body_of_stream};
 use vyr_core::artifact::SigningKey;
 use vyr_core::id::{ShardNumber, TaskId};
@@ -219,9 +219,7 @@ fn http_tasks(address: SocketAddr) -> anyhow::Result<()> {
         request
     };
     let mut shards: BTreeMap<ShardNumber, Histogram<u64>> = BTreeMap::new();
-    let mut statuses: BTreeMap<u16, u64> = BTreeMap::new();
     let answered = |_: u64, answer: &Answer, latency: Duration| {
-        *statuses.entry(answer.status).or_default() += 1;
         let id = answer
             .task_id
             .as_deref()
@@ -234,20 +232,23 @@ fn http_tasks(address: SocketAddr) -> anyhow::Result<()> {
                 .saturating_record(latency_ns);
         }
     };
-    let load = ClosedLoop {
-        address,
+    let load = Load {
+        address: Address::Tcp(address),
         connections: CONNECTIONS,
-        requests: HTTP_TASKS,
-        time_max: LOAD_TIME_MAX,
+        pace: Pace::Closed {
+            requests: HTTP_TASKS,
+        },
+        time_out: LOAD_TIME_MAX,
     };
-    let report = closed_loop(&load, request, answered)?;
+    let report = vyr_bench::run(&load, request, answered)?;
     if let Some(failure) = report.failures.first() {
         bail!(
             "{} HTTP tasks were not answered, the first: {}",
-            report.failures.len(),
+            report.failed,
             failure.error
         );
     }
+    let statuses = &report.statuses;
     let count = |status: u16| statuses.get(&status).copied().unwrap_or(0);
     // The guest answers 422 to an event that is malformed, 400 to a body that is no event at all.
     let (transformed, dead) = (count(200), count(422) + count(400));
@@ -291,7 +292,7 @@ struct Node {
 
 impl Node {
     fn start(dir: &Path) -> anyhow::Result<Self> {
-        let mut process = Command::new("/proc/self/exe")
+        let mut process = Command::new(crate::node::own_program())
             .args([
                 "node",
                 "--listen",

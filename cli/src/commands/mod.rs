@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod artifact;
+pub(crate) mod bench;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod key;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use vyr_core::limits::{HttpLimits, ShardLimits, TaskLimits};
 
 pub(crate) use shard_process::shard_process;
-pub(crate) use supervisor::run;
+pub(crate) use supervisor::{own_program, run};
 
 /// A node, completely described.
 #[derive(Debug, Clone, Serialize, Deserialize)]

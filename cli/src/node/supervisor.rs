@@ -61,7 +61,7 @@ struct Process {
 
 /// This program, by its own name so that `ps` shows it; by the kernel's link to it when its file was
 /// replaced by an update.
-pub(super) fn own_program() -> PathBuf {
+pub(crate) fn own_program() -> PathBuf {
     std::env::current_exe()
         .ok()
         .filter(|path| path.exists())

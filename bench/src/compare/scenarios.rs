@@ -1,0 +1,475 @@
+//! What is done to the servers.
+
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use super::Error;
+use super::guests::{EVENT_TRANSFORM, EVENTS, HELLO, HELLO_GROW, events, marked};
+use super::measure::{Dose, Measurand, Recorder, request};
+use super::server::Server;
+use super::targets::{EPOLL, IO_URING, TOKIO};
+use crate::latency::{latency_histogram, quantile_us, record};
+use crate::process::{ProcessTree, resident_bytes};
+use crate::results::Target;
+
+type Run = fn(&mut Recorder<'_>) -> Result<(), Error>;
+
+/// Every scenario, in the order they are run.
+pub(super) const ALL: &[(&str, Run)] = &[
+    ("hello", hello),
+    ("hello-half-peak", hello_half_peak),
+    ("hello-grow", hello_grow),
+    ("event", event),
+    ("cpu-heavy", cpu_heavy),
+    ("connections-1", connections_1),
+    ("connections-256", connections_256),
+    ("overload", overload),
+    ("spinning-neighbour", spinning_neighbour),
+    ("cancel", cancel),
+    ("stream", stream),
+    ("cold", cold),
+    ("start", start),
+    ("growth", growth),
+];
+
+const CONNECTIONS: usize = 32;
+const JSON: &str = "content-type: application/json\r\n";
+const NDJSON: &str = "content-type: application/x-ndjson\r\n";
+
+/// A server that may be missing, and why.
+fn optional(server: Result<Server, Error>) -> (Option<Server>, String) {
+    match server {
+        Ok(server) => (Some(server), String::new()),
+        Err(error) => (None, error.to_string()),
+    }
+}
+
+fn present((server, reason): &(Option<Server>, String)) -> Result<&Server, String> {
+    server.as_ref().ok_or_else(|| reason.clone())
+}
+
+fn get<'a>(name: &'static str, server: Result<&'a Server, String>, path: &str) -> Measurand<'a> {
+    let request = server
+        .as_ref()
+        .map(|server| request(server, "GET", path, "", &[]));
+    Measurand {
+        name,
+        request: request.unwrap_or_default(),
+        server,
+    }
+}
+
+fn post<'a>(
+    name: &'static str,
+    server: Result<&'a Server, String>,
+    path: &str,
+    headers: &str,
+    body: &[u8],
+) -> Measurand<'a> {
+    let request = server
+        .as_ref()
+        .map(|server| request(server, "POST", path, headers, body));
+    Measurand {
+        name,
+        request: request.unwrap_or_default(),
+        server,
+    }
+}
+
+impl Recorder<'_> {
+    fn requests(&self, thorough: u64) -> u64 {
+        if self.quick { thorough / 5 } else { thorough }
+    }
+}
+
+fn hello(recorder: &mut Recorder<'_>) -> Result<(), Error> {
+    recorder.describe(format!(
+        "GET, a six-byte answer, {CONNECTIONS} keep-alive connections over TCP; JavaScript on workerd, no guest on nginx and hyper"
+    ));
+    let setup = recorder.setup;
+    let node = setup.node_with_guests()?;
+    let wasmtime = optional(setup.wasmtime("hello", HELLO, false));
+    let tuned = optional(setup.wasmtime("hello", HELLO, true));
+    let workerd = optional(setup.workerd());
+    let nginx = optional(setup.nginx());
+    let (tokio, io_uring, epoll) = (
+        setup.hyper(TOKIO)?,
+        optional(setup.hyper(IO_URING)),
+        setup.hyper(EPOLL)?,
+    );
+    let targets = [
+        get("vyr-fresh", Ok(&node), "/run/hello/"),
+        get("vyr-reuse", Ok(&node), "/run/hello-reuse/"),
+        get("wasmtime-serve", present(&wasmtime), "/"),
+        get("wasmtime-serve-tuned", present(&tuned), "/"),
+        get("workerd", present(&workerd), "/"),
+        get("nginx", present(&nginx), "/"),
+        get("hyper-tokio", Ok(&tokio), "/"),
+        get("hyper-glommio", present(&io_uring), "/"),
+        get("hyper-epoll", Ok(&epoll), "/"),
+    ];
+    let requests = recorder.requests(40_000);
+    recorder.measure(
+        &targets,
+        Dose {
+            connections: CONNECTIONS,
+            requests,
+        },
+    )
+}
+
+fn hello_half_peak(recorder: &mut Recorder<'_>) -> Result<(), Error> {
+    recorder
+        .describe("hello at half of the tuned wasmtime serve's peak rate, instances fresh".into());
+    let setup = recorder.setup;
+    let node = setup.node_with_guests()?;
+    let tuned = optional(setup.wasmtime("hello", HELLO, true));
+    let targets = [
+        get("vyr-fresh", Ok(&node), "/run/hello/"),
+        get("wasmtime-serve-tuned", present(&tuned), "/"),
+    ];
+    let requests = recorder.requests(20_000);
+    recorder.measure(
+        &targets,
+        Dose {
+            connections: CONNECTIONS,
+            requests,
+        },
+    )
+}
+
+fn hello_grow(recorder: &mut Recorder<'_>) -> Result<(), Error> {
+    recorder.describe(
+        "hello by a guest that grows its memory on every request, instances fresh".into(),
+    );
+    let setup = recorder.setup;
+    let node = setup.node_with_guests()?;
+    let tuned = optional(setup.wasmtime("hello-grow", HELLO_GROW, true));
+    let targets = [
+        get("vyr-fresh", Ok(&node), "/run/hello-grow/"),
+        get("wasmtime-serve-tuned", present(&tuned), "/"),
+    ];
+    let requests = recorder.requests(20_000);
+    recorder.measure(
+        &targets,
+        Dose {
+            connections: CONNECTIONS,
+            requests,
+        },
+    )
+}
+
+fn event(recorder: &mut Recorder<'_>) -> Result<(), Error> {
+    recorder.describe("event-transform, one flight event per request, instances fresh".into());
+    transform(recorder, JSON, events(1).trim_ascii_end(), 10_000)
+}
+
+fn cpu_heavy(recorder: &mut Recorder<'_>) -> Result<(), Error> {
+    recorder.describe("event-transform, 500 flight events per request, instances fresh".into());
+    transform(recorder, NDJSON, events(500), 1000)
+}
+
+fn transform(
+    recorder: &mut Recorder<'_>,
+    headers: &str,
+    body: &[u8],
+    requests: u64,
+) -> Result<(), Error> {
+    let setup = recorder.setup;
+    let node = setup.node_with_guests()?;
+    let tuned = optional(setup.wasmtime("event-transform", EVENT_TRANSFORM, true));
+    let targets = [
+        post(
+            "vyr-fresh",
+            Ok(&node),
+            "/run/event-transform/",
+            headers,
+            body,
+        ),
+        post("wasmtime-serve-tuned", present(&tuned), "/", headers, body),
+    ];
+    let requests = recorder.requests(requests);
+    recorder.measure(
+        &targets,
+        Dose {
+            connections: CONNECTIONS,
+            requests,
+        },
+    )
+}
+
+fn connections_1(recorder: &mut Recorder<'_>) -> Result<(), Error> {
+    recorder.describe("hello over a single connection".into());
+    few_or_many(recorder, 1, 10_000)
+}
+
+fn connections_256(recorder: &mut Recorder<'_>) -> Result<(), Error> {
+    recorder.describe("hello over 256 connections".into());
+    few_or_many(recorder, 256, 40_000)
+}
+
+fn few_or_many(
+    recorder: &mut Recorder<'_>,
+    connections: usize,
+    requests: u64,
+) -> Result<(), Error> {
+    let setup = recorder.setup;
+    let node = setup.node_with_guests()?;
+    let tuned = optional(setup.wasmtime("hello", HELLO, true));
+    let nginx = optional(setup.nginx());
+    let targets = [
+        get("vyr-fresh", Ok(&node), "/run/hello/"),
+        get("vyr-reuse", Ok(&node), "/run/hello-reuse/"),
+        get("wasmtime-serve-tuned", present(&tuned), "/"),
+        get("nginx", present(&nginx), "/"),
+    ];
+    let requests = recorder.requests(requests);
+    recorder.measure(
+        &targets,
+        Dose {
+            connections,
+            requests,
+        },
+    )
+}
+
+/// Peak first, then three times as much; latencies of what was accepted count from the sending.
+fn overload(recorder: &mut Recorder<'_>) -> Result<(), Error> {
+    const CONNECTIONS: usize = 256;
+    const OVERLOAD: f64 = 3.0;
+    recorder.describe(format!(
+        "hello at {OVERLOAD} times its peak rate over {CONNECTIONS} connections; p99 of accepted requests from sent to answered"
+    ));
+    let node = recorder.setup.node_with_guests()?;
+    let request = request(&node, "GET", "/run/hello/", "", &[]);
+    let far_above_peak = 200_000.0;
+    recorder.open(&node, &request, CONNECTIONS, 1000.0)?;
+    let peak = recorder.open(&node, &request, CONNECTIONS, far_above_peak)?;
+    let peak_rps = peak.succeeded_rps();
+    let rate_rps = OVERLOAD * peak_rps;
+    let report = recorder.open(&node, &request, CONNECTIONS, rate_rps)?;
+    let mut target = Target {
+        name: "vyr-fresh".into(),
+        peak_rps: Some(peak_rps),
+        rss_bytes: Some(node.tree.resident_bytes()?),
+        ..Target::default()
+    };
+    target.set_latency(rate_rps, &report);
+    let refused = report.statuses.get(&503).copied().unwrap_or(0);
+    target.figures = [
+        ("goodput_rps", report.succeeded_rps()),
+        ("goodput_to_peak", report.succeeded_rps() / peak_rps),
+        ("refused_503", refused as f64),
+        (
+            "accepted_service_p99_us",
+            quantile_us(&report.service_ns, 0.99),
+        ),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into();
+    recorder.keep_latency("vyr-fresh", &report);
+    recorder.add(target);
+    Ok(())
+}
+
+fn spinning_neighbour(recorder: &mut Recorder<'_>) -> Result<(), Error> {
+    const RATE_RPS: f64 = 500.0;
+    recorder.describe("hello beside a guest that computes without end on the same shard".into());
+    let node = recorder.setup.node_with_guests()?;
+    let mut spinner = TcpStream::connect(node.address)?;
+    spinner.write_all(&request(&node, "GET", "/run/probe/spin", "", &[]))?;
+    let request = request(&node, "GET", "/run/hello/", "", &[]);
+    let report = recorder.open(&node, &request, CONNECTIONS, RATE_RPS)?;
+    drop(spinner);
+    let mut target = Target {
+        name: "vyr-fresh".into(),
+        ..Target::default()
+    };
+    target.set_latency(RATE_RPS, &report);
+    recorder.keep_latency("vyr-fresh", &report);
+    recorder.add(target);
+    Ok(())
+}
+
+fn cancel(recorder: &mut Recorder<'_>) -> Result<(), Error> {
+    recorder
+        .describe("from the request to cancel a spinning guest until its task has ended".into());
+    let node = recorder.setup.node_with_guests()?;
+    let mut took = latency_histogram();
+    for _ in 0..recorder.requests(500) {
+        let (_, body) = node.exchange("POST", "/v0/tasks?artifact=probe&arg=spin", &[])?;
+        let id = json_text(&body, "id").ok_or_else(|| wrong(&body))?;
+        // It runs when it has held the core for a while.
+        std::thread::sleep(Duration::from_millis(3));
+        let started = Instant::now();
+        node.exchange("POST", &format!("/v0/tasks/{id}/cancel"), &[])?;
+        let (_, body) = node.exchange("GET", &format!("/v0/tasks/{id}?wait=5s"), &[])?;
+        record(&mut took, started.elapsed());
+        if json_text(&body, "status").as_deref() != Some("cancelled") {
+            return Err(wrong(&body));
+        }
+    }
+    recorder.add(latencies_only("vyr", &took));
+    Ok(())
+}
+
+fn wrong(body: &[u8]) -> Error {
+    Error::Wrong {
+        target: "vyr".into(),
+        scenario: "cancel".into(),
+        reason: String::from_utf8_lossy(body).into_owned(),
+    }
+}
+
+fn json_text(body: &[u8], field: &str) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_slice(body).ok()?;
+    Some(value.get(field)?.as_str()?.to_owned())
+}
+
+fn latencies_only(name: &str, histogram: &hdrhistogram::Histogram<u64>) -> Target {
+    let quantile = |quantile| Some(quantile_us(histogram, quantile));
+    Target {
+        name: name.into(),
+        requests: Some(histogram.len()),
+        p50_us: quantile(0.5),
+        p90_us: quantile(0.9),
+        p99_us: quantile(0.99),
+        max_us: quantile(1.0),
+        ..Target::default()
+    }
+}
+
+fn stream(recorder: &mut Recorder<'_>) -> Result<(), Error> {
+    const COPIES: usize = 33;
+    let input = EVENTS.repeat(COPIES);
+    let count = input.iter().filter(|byte| **byte == b'\n').count();
+    recorder.describe(format!(
+        "event-transform as a command, {count} events streamed in and out of one task; the native program reads a file and writes nowhere"
+    ));
+    let setup = recorder.setup;
+    let node = setup.node_with_guests()?;
+    let file = setup.write("events.ndjson", &input)?;
+    let repeats = if recorder.quick { 3 } else { 5 };
+    let (mut ours, mut native) = (Vec::new(), Vec::new());
+    for _ in 0..repeats {
+        let started = Instant::now();
+        let (status, body) = node.exchange(
+            "POST",
+            "/v0/tasks?artifact=event-transform&output=stream",
+            &input,
+        )?;
+        ours.push(count as f64 / started.elapsed().as_secs_f64());
+        let lines = body.iter().filter(|byte| **byte == b'\n').count();
+        if status != 200 || lines < count {
+            return Err(Error::Wrong {
+                target: "vyr".into(),
+                scenario: "stream".into(),
+                reason: format!("status {status}, {lines} lines for {count} events"),
+            });
+        }
+        if let Some(program) = &setup.event_transform {
+            let took = setup.time_filter(program, &file)?;
+            native.push(count as f64 / took.as_secs_f64());
+        }
+    }
+    let target = |name: &str, mut rates: Vec<f64>| {
+        rates.sort_by(f64::total_cmp);
+        Target {
+            name: name.into(),
+            figures: [("events_per_second".to_owned(), rates[rates.len() / 2])].into(),
+            ..Target::default()
+        }
+    };
+    recorder.add(target("vyr", ours));
+    recorder.add(if native.is_empty() {
+        Target::missing(
+            "native",
+            "the native program is not built; eval \"$(scripts/bench-targets)\"".into(),
+        )
+    } else {
+        target("native", native)
+    });
+    Ok(())
+}
+
+fn cold(recorder: &mut Recorder<'_>) -> Result<(), Error> {
+    let count = if recorder.quick { 40 } else { 200 };
+    recorder.describe(format!(
+        "the first request of each of {count} artifacts after a restart of the node; their compiled forms are on disk"
+    ));
+    let setup = recorder.setup;
+    {
+        let (node, _) = setup.node("node", 1)?;
+        for number in 0..count {
+            setup.put(
+                &node,
+                &format!("cold-{number}"),
+                &marked(HELLO, number),
+                None,
+            )?;
+        }
+    }
+    let (node, _) = setup.node("node", 1)?;
+    let mut took = latency_histogram();
+    for number in 0..count {
+        let started = Instant::now();
+        let (status, body) = node.exchange("GET", &format!("/run/cold-{number}/"), &[])?;
+        record(&mut took, started.elapsed());
+        if status != 200 {
+            return Err(wrong(&body));
+        }
+    }
+    recorder.add(latencies_only("vyr", &took));
+    Ok(())
+}
+
+fn start(recorder: &mut Recorder<'_>) -> Result<(), Error> {
+    recorder
+        .describe("from the start of 'vyr node' to ready, and the memory of the idle shard".into());
+    let mut took = latency_histogram();
+    let mut shard_bytes = 0;
+    for number in 0..if recorder.quick { 5 } else { 20 } {
+        let (node, ready) = recorder.setup.node(&format!("node-{number}"), 1)?;
+        record(&mut took, ready);
+        shard_bytes = shard_bytes.max(largest_child(node.tree)?);
+    }
+    let mut target = latencies_only("vyr", &took);
+    target.rss_bytes = Some(shard_bytes);
+    recorder.add(target);
+    Ok(())
+}
+
+fn largest_child(tree: ProcessTree) -> Result<u64, Error> {
+    let sizes = tree.children()?.into_iter().map(resident_bytes);
+    Ok(sizes.max().unwrap_or(0))
+}
+
+fn growth(recorder: &mut Recorder<'_>) -> Result<(), Error> {
+    let requests: u64 = if recorder.quick { 100_000 } else { 1_000_000 };
+    // As many as are remembered, and more: from then on nothing may grow.
+    let warm_up = 50_000;
+    recorder.describe(format!(
+        "memory of a shard after {requests} tasks more, the first {warm_up} not counted"
+    ));
+    let node = recorder.setup.node_with_guests()?;
+    let load = |requests| crate::load::Load {
+        address: crate::url::Address::Tcp(node.address),
+        connections: CONNECTIONS,
+        pace: crate::load::Pace::Closed { requests },
+        time_out: Duration::from_secs(5),
+    };
+    let bytes = request(&node, "GET", "/run/hello/", "", &[]);
+    crate::load::run(&load(warm_up), |_| &bytes, |_, _, _| {})?;
+    let before = largest_child(node.tree)?;
+    crate::load::run(&load(requests), |_| &bytes, |_, _, _| {})?;
+    let after = largest_child(node.tree)?;
+    recorder.add(Target {
+        name: "vyr-fresh".into(),
+        requests: Some(requests),
+        rss_bytes: Some(after),
+        figures: [("growth_bytes".to_owned(), after as f64 - before as f64)].into(),
+        ..Target::default()
+    });
+    Ok(())
+}
