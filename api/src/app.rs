@@ -24,6 +24,8 @@ use crate::{artifacts, invoke, node, tasks};
 pub struct AppConfig {
     /// The node's address, as told to clients.
     pub listen: SocketAddr,
+    /// The shard's own address, for clients that choose their shard.
+    pub own_address: SocketAddr,
     /// The Unix socket of every shard, in order.
     pub sockets: Vec<PathBuf>,
     /// The processor the shard is pinned to.
@@ -42,6 +44,7 @@ pub struct App {
     pub(crate) peers: Peers,
     pub(crate) limits: HttpLimits,
     pub(crate) listen: SocketAddr,
+    pub(crate) own_address: SocketAddr,
     pub(crate) cpu: Option<usize>,
     pub(crate) executor: Decision,
     pub(crate) started: Instant,
@@ -71,6 +74,7 @@ impl App {
             shard,
             limits: config.limits,
             listen: config.listen,
+            own_address: config.own_address,
             cpu: config.cpu,
             executor: config.executor,
             started: Instant::now(),

@@ -17,6 +17,8 @@ use crate::route::Internal;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ShardDescription {
     shard: ShardNumber,
+    /// Its own address: a connection to it is to this shard.
+    address: SocketAddr,
     pid: u32,
     /// How often its process was restarted.
     life: ShardLife,
@@ -56,6 +58,7 @@ pub(crate) fn ready(app: &App) -> Result<Response<ResponseBody>, Failure> {
 pub(crate) fn describe(app: &App) -> ShardDescription {
     ShardDescription {
         shard: app.shard.number(),
+        address: app.own_address,
         pid: std::process::id(),
         life: app.shard.life(),
         cpu: app.cpu,

@@ -20,6 +20,8 @@ use crate::io::{Connection, RtTimer};
 pub struct Listeners {
     /// The node's address, shared with the other shards by `SO_REUSEPORT`.
     pub tcp: rt::TcpListener,
+    /// The shard's own address.
+    pub own: rt::TcpListener,
     /// The shard's own socket.
     pub unix: rt::UnixListener,
 }
@@ -37,13 +39,12 @@ pub async fn serve(app: &Rc<App>, listeners: Listeners, stop: impl Future<Output
         open: Rc::clone(&open),
         stopped,
     });
-    rt::spawn({
+    for tcp in [listeners.tcp, listeners.own] {
         let server = Rc::clone(&server);
-        async move {
-            let tcp = listeners.tcp;
+        rt::spawn(async move {
             server.accept(Origin::Tcp, || tcp.accept()).await;
-        }
-    });
+        });
+    }
     rt::spawn(async move {
         let unix = listeners.unix;
         server.accept(Origin::Unix, || unix.accept()).await;

@@ -1,6 +1,7 @@
 //! One shard as a process of its own: executor, kernel and HTTP side together.
 
 use std::io::{BufRead, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
@@ -67,8 +68,12 @@ async fn run(start: ShardStart, decision: Decision) -> anyhow::Result<()> {
     });
     let deadline = Duration::from_millis(node.drain_ms_max);
     let shard = Shard::open(shard_config(&start)?)?;
-    let app = App::new(Rc::clone(&shard), app_config(&start, decision)?);
     let listeners = listen(&start)?;
+    let own_address = listeners.own.local_addr();
+    let app = App::new(
+        Rc::clone(&shard),
+        app_config(&start, decision, own_address)?,
+    );
     announce()?;
 
     let (draining, drained) = tokio::sync::oneshot::channel::<()>();
@@ -135,7 +140,11 @@ fn shard_config(start: &ShardStart) -> anyhow::Result<ShardConfig> {
     })
 }
 
-fn app_config(start: &ShardStart, executor: Decision) -> anyhow::Result<AppConfig> {
+fn app_config(
+    start: &ShardStart,
+    executor: Decision,
+    own_address: SocketAddr,
+) -> anyhow::Result<AppConfig> {
     let node = &start.node;
     let token = match &node.token_file {
         Some(path) => Some(
@@ -145,6 +154,7 @@ fn app_config(start: &ShardStart, executor: Decision) -> anyhow::Result<AppConfi
     };
     Ok(AppConfig {
         listen: node.listen,
+        own_address,
         sockets: (0..node.shards).map(|shard| node.socket(shard)).collect(),
         cpu: start.cpu,
         executor,
@@ -169,5 +179,9 @@ fn listen(start: &ShardStart) -> anyhow::Result<Listeners> {
     };
     let tcp = rt::TcpListener::bind(start.node.listen, options)
         .with_context(|| format!("cannot listen on {}", start.node.listen))?;
-    Ok(Listeners { tcp, unix })
+    // Any free port: '/v0/node' tells which.
+    let own = SocketAddr::new(start.node.listen.ip(), 0);
+    let own = rt::TcpListener::bind(own, rt::ListenOptions::default())
+        .with_context(|| format!("cannot listen on {own}"))?;
+    Ok(Listeners { tcp, own, unix })
 }

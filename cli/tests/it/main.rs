@@ -1,6 +1,7 @@
 //! The `vyr` program as its users meet it: commands, nodes, faults.
 
 mod artifacts;
+mod bench;
 mod bounds;
 mod chaos;
 mod commands;
@@ -9,6 +10,7 @@ mod foreign;
 mod http;
 mod main_job;
 mod node;
+mod path;
 mod stock_wasmtime;
 mod support;
 mod telemetry;

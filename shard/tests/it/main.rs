@@ -1,7 +1,9 @@
 //! The shard's kernel with real guests, on both executors.
 
+mod allocations;
 mod commands;
 mod http_tasks;
+mod instances;
 mod limits;
 mod stopping;
 mod support;

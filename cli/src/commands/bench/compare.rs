@@ -63,8 +63,11 @@ fn print(comparison: &Comparison) -> std::io::Result<()> {
             .iter()
             .map(|target| {
                 let mut name = target.name.clone();
-                if let Some(reason) = target.missing.as_ref().or(target.void.as_ref()) {
-                    name = format!("{name} ({reason})");
+                if let Some(reason) = &target.missing {
+                    name = format!("{name} (missing: {reason})");
+                }
+                if target.void.is_some() {
+                    name.push_str(" (void)");
                 }
                 for (figure, value) in &target.figures {
                     name = format!("{name} {figure}={value:.2}");
@@ -104,6 +107,13 @@ fn print(comparison: &Comparison) -> std::io::Result<()> {
             ],
             &rows,
         )?;
+        if let Some(reason) = scenario
+            .targets
+            .iter()
+            .find_map(|target| target.void.as_ref())
+        {
+            println!("void, for example: {reason}");
+        }
         println!();
     }
     let rows: Vec<_> = comparison

@@ -1,0 +1,218 @@
+//! `vyr bench` against real servers.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::time::Duration;
+
+use crate::support::*;
+
+#[test]
+fn a_load_over_tcp_and_unix_sockets_is_measured() {
+    let node = Node::with_artifact(&["--shards", "1"], "hello.wasm", "hello");
+    let out = tempfile::tempdir().expect("a directory");
+    let dir = out.path().to_str().expect("UTF-8");
+    let tcp = format!("http://{}/run/hello/", node.address());
+    let socket = node.data_dir().join("run/shard-0.sock");
+    let unix = format!("unix:{}:/run/hello/", socket.display());
+    for url in [tcp, unix] {
+        let output = run(
+            &[
+                "bench",
+                "load",
+                &url,
+                "--rate",
+                "200",
+                "--duration",
+                "1s",
+                "--connections",
+                "4",
+                "--warm-up",
+                "100ms",
+                "--out",
+                dir,
+                "--output",
+                "json",
+            ],
+            b"",
+        );
+        // On a busy machine the run may be void, which is an exit code of its own.
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("{}", stderr(&output)));
+        assert_eq!(report["requests"], 200, "{url}");
+        assert_eq!(report["statuses"]["200"], 200, "{url}");
+        assert_eq!(output.status.success(), report["void"].is_null());
+        let p50 = report["response"]["p50_us"].as_f64().expect("a latency");
+        assert!(p50 > 10.0, "{p50} µs");
+        for name in ["response.hgrm", "service.hgrm"] {
+            let text = std::fs::read_to_string(out.path().join(name)).expect("a file");
+            assert!(text.contains("Total count    =          200"), "{text}");
+        }
+    }
+    let closed = run(
+        &[
+            "bench",
+            "load",
+            &format!("http://{}/run/hello/", node.address()),
+            "--closed",
+            "--requests",
+            "500",
+            "--output",
+            "json",
+        ],
+        b"",
+    );
+    assert!(closed.status.success(), "{}", stderr(&closed));
+    let report: serde_json::Value = serde_json::from_slice(&closed.stdout).expect("JSON");
+    assert_eq!(report["requests"], 500);
+    assert_eq!(report["errors"], 0);
+}
+
+/// A server that answers at once, but for one request that it thinks about for a while.
+fn stalling_server(stall_at: usize, stall: Duration) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+    let address = listener.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || {
+        // The warm-up has a connection of its own.
+        for stream in listener.incoming().take(2) {
+            let mut stream = stream.expect("a connection");
+            let mut buffer = [0; 4096];
+            let mut count = 0;
+            while matches!(stream.read(&mut buffer), Ok(1..)) {
+                count += 1;
+                if count == stall_at {
+                    std::thread::sleep(stall);
+                }
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+                if stream.write_all(answer).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn a_stall_is_charged_to_everything_that_waited() {
+    let stall = Duration::from_millis(400);
+    let address = stalling_server(50, stall);
+    let output = run(
+        &[
+            "bench",
+            "load",
+            &format!("http://{address}/"),
+            "--rate",
+            "200",
+            "--duration",
+            "2s",
+            "--connections",
+            "1",
+            "--warm-up",
+            "100ms",
+            "--output",
+            "json",
+        ],
+        b"",
+    );
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    // One request in 400 was slow to serve; those due meanwhile, a fifth of all, waited.
+    let us = |times: &str, quantile: &str| report[times][quantile].as_f64().expect("a latency");
+    assert!(us("service", "max_us") > 390_000.0, "{report}");
+    assert!(us("service", "p90_us") < 100_000.0, "{report}");
+    assert!(us("response", "p90_us") > 100_000.0, "{report}");
+}
+
+#[test]
+fn what_is_not_answered_counts_as_the_worst() {
+    let address = stalling_server(1, Duration::from_secs(3));
+    let output = run(
+        &[
+            "bench",
+            "load",
+            &format!("http://{address}/"),
+            "--rate",
+            "20",
+            "--duration",
+            "500ms",
+            "--connections",
+            "1",
+            "--warm-up",
+            "1ms",
+            "--timeout",
+            "1s",
+            "--output",
+            "json",
+        ],
+        b"",
+    );
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(
+        report["unanswered"].as_u64().expect("a count") >= 1,
+        "{report}"
+    );
+    let max = report["response"]["max_us"].as_f64().expect("a latency");
+    assert!(max >= 999_000.0, "{report}");
+}
+
+#[test]
+fn an_engine_tells_tasks_per_second() {
+    let output = run(&["bench", "engine", "--duration", "500ms", "--json"], b"");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["shards"], 1);
+    assert!(report["tasks_per_second"].as_f64().expect("a rate") > 100.0);
+    let per_task = &report["per_task"];
+    assert!(
+        per_task["page_faults"].as_f64().expect("a count") < 0.5,
+        "{report}"
+    );
+    if has("strace") {
+        assert_eq!(per_task["mprotect"], 0.0, "{report}");
+        assert!(
+            per_task["ioctl"].as_f64().expect("a count") < 1.1,
+            "{report}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_loaded_is_named_with_the_remedy() {
+    for (arguments, expected) in [
+        (
+            &["bench", "load", "https://localhost/", "--rate", "1"][..],
+            "http://HOST:PORT",
+        ),
+        (&["bench", "load", "http://127.0.0.1:1/"], "--rate"),
+        (
+            &["bench", "load", "http://127.0.0.1:1/", "--rate", "0"],
+            "above 0",
+        ),
+        (
+            &[
+                "bench",
+                "load",
+                "http://127.0.0.1:1/",
+                "--rate",
+                "1",
+                "--header",
+                "x",
+            ],
+            "NAME: VALUE",
+        ),
+        (
+            &["bench", "load", "http://127.0.0.1:1/", "--rate", "1"],
+            "cannot load 127.0.0.1:1",
+        ),
+        (&["bench", "compare", "--scenario", "nothing"], "hello-grow"),
+        (&["bench", "report", "/nonexistent"], "compare.json"),
+        (&["bench", "engine", "--shards", "60000"], "fewer --shards"),
+    ] {
+        let output = run(arguments, b"");
+        assert!(!output.status.success(), "{arguments:?}");
+        assert!(
+            stderr(&output).contains(expected),
+            "{arguments:?}: {}",
+            stderr(&output)
+        );
+    }
+}
