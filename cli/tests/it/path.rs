@@ -9,9 +9,10 @@ use crate::support::*;
 /// Sends requests over one connection, one after the other.
 fn requests(address: &str, path: &str, count: usize) {
     let mut stream = TcpStream::connect(address).expect("connect");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
     let mut answers = BufReader::new(stream.try_clone().expect("a clone"));
     for _ in 0..count {
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").expect("send");
+        stream.write_all(request.as_bytes()).expect("send");
         let mut length = 0;
         loop {
             let mut line = String::new();
