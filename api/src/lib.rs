@@ -26,3 +26,9 @@ pub use server::{Listeners, serve};
 
 /// The OpenAPI 3.1 document that the server serves.
 pub const OPENAPI: &str = include_str!("../openapi.json");
+
+/// Whether a request of this method and path would be answered by something else than 404 or 405.
+#[must_use]
+pub fn is_route(method: &http::Method, path: &str) -> bool {
+    route::Route::of(method, path).is_ok()
+}

@@ -102,8 +102,11 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ReportError> {
     })
 }
 
+/// A column's heading and what a target has in it.
+type Column = (&'static str, fn(&Target) -> Option<String>);
+
 /// The columns of a scenario's table.
-const COLUMNS: [(&str, fn(&Target) -> Option<String>); 9] = [
+const COLUMNS: [Column; 9] = [
     ("CPU µs/request", |target| {
         one_digit(target.cpu_us_per_request)
     }),

@@ -90,6 +90,18 @@ impl Drop for Ticket {
     }
 }
 
+/// Admits and lets go, as often as what it returns is called: what admission costs a task.
+pub fn round(limits: &ShardLimits) -> impl AsyncFn() + use<> {
+    let admission = Admission::new(limits);
+    async move || {
+        let ticket = admission.admit();
+        debug_assert!(ticket.is_ok(), "nobody else is admitted");
+        if let Ok(ticket) = ticket {
+            drop(ticket.turn().await);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,6 +19,7 @@ mod task;
 pub mod telemetry;
 mod ticker;
 
+pub use admission::round as admission_round;
 pub use engine::Engine;
 pub use error::Error;
 pub use guest::{Pipe, PipeEnd};

@@ -27,6 +27,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("overload", overload),
     ("spinning-neighbour", spinning_neighbour),
     ("cancel", cancel),
+    ("hop", hop),
     ("stream", stream),
     ("cold", cold),
     ("start", start),
@@ -340,16 +341,55 @@ fn latencies_only(name: &str, histogram: &hdrhistogram::Histogram<u64>) -> Targe
     }
 }
 
+/// Over one connection at a time, so that nothing but the hop differs.
+fn hop(recorder: &mut Recorder<'_>) -> Result<(), Error> {
+    recorder.describe(
+        "GET of a task's status on a node of two shards that share one processor: asked of the task's own shard, and of the other".into(),
+    );
+    let setup = recorder.setup;
+    let (node, _) = setup.node("node", 2)?;
+    setup.put(&node, "hello", HELLO, None)?;
+    let (_, body) = node.exchange("GET", "/v0/node", &[])?;
+    let description: serde_json::Value =
+        serde_json::from_slice(&body).map_err(std::io::Error::other)?;
+    let address = |shard: usize| {
+        let text = description["shards"][shard]["address"].as_str()?;
+        text.parse().ok()
+    };
+    let (Some(own), Some(other)) = (address(0), address(1)) else {
+        return Err(wrong(&body));
+    };
+    let shards = [own, other].map(|address| node.at(address));
+    let head = shards[0].head("/run/hello/")?;
+    let task = head
+        .lines()
+        .find_map(|line| line.strip_prefix("vyr-task-id: "))
+        .map(str::to_owned)
+        .ok_or_else(|| wrong(head.as_bytes()))?;
+    let path = format!("/v0/tasks/{task}");
+    let targets = [
+        get("vyr-own-shard", Ok(&shards[0]), &path),
+        get("vyr-other-shard", Ok(&shards[1]), &path),
+    ];
+    let requests = recorder.requests(10_000);
+    recorder.measure(
+        &targets,
+        Dose {
+            connections: 1,
+            requests,
+        },
+    )
+}
+
 fn stream(recorder: &mut Recorder<'_>) -> Result<(), Error> {
     const COPIES: usize = 33;
     let input = EVENTS.repeat(COPIES);
     let count = input.iter().filter(|byte| **byte == b'\n').count();
     recorder.describe(format!(
-        "event-transform as a command, {count} events streamed in and out of one task; the native program reads a file and writes nowhere"
+        "event-transform as a command, {count} events streamed in and out of one task over TCP; the native program by pipes"
     ));
     let setup = recorder.setup;
     let node = setup.node_with_guests()?;
-    let file = setup.write("events.ndjson", &input)?;
     let repeats = if recorder.quick { 3 } else { 5 };
     let (mut ours, mut native) = (Vec::new(), Vec::new());
     for _ in 0..repeats {
@@ -369,7 +409,7 @@ fn stream(recorder: &mut Recorder<'_>) -> Result<(), Error> {
             });
         }
         if let Some(program) = &setup.event_transform {
-            let took = setup.time_filter(program, &file)?;
+            let took = setup.time_filter(program, &input)?;
             native.push(count as f64 / took.as_secs_f64());
         }
     }

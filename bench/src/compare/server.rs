@@ -41,7 +41,8 @@ pub struct Setup {
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     pub(super) tree: ProcessTree,
-    child: Child,
+    /// `None` for another address of a server.
+    child: Option<Child>,
 }
 
 impl Setup {
@@ -73,13 +74,11 @@ impl Setup {
         let mut server = Server {
             tree: ProcessTree::of(child.id()),
             address,
-            child,
+            child: Some(child),
         };
         let started = Instant::now();
         while server.exchange("GET", "/", &[]).is_err() {
-            if server.child.try_wait().is_ok_and(|ended| ended.is_some())
-                || started.elapsed() > START_TIME_MAX
-            {
+            if server.has_ended() || started.elapsed() > START_TIME_MAX {
                 let program = command.get_program().to_string_lossy().into_owned();
                 return Err(Error::NotReady { program });
             }
@@ -115,7 +114,7 @@ impl Setup {
         let server = Server {
             address,
             tree,
-            child,
+            child: Some(child),
         };
         Ok((server, ready))
     }
@@ -156,18 +155,29 @@ impl Setup {
         Ok(path)
     }
 
-    /// Runs a program on the servers' processor, from file to nowhere, and tells how long it took.
-    pub(super) fn time_filter(&self, program: &Path, input: &Path) -> Result<Duration, Error> {
+    /// Streams `input` through a program on the servers' processor; tells how long it took.
+    pub(super) fn time_filter(&self, program: &Path, input: &[u8]) -> Result<Duration, Error> {
         pin::bind(&[self.server_cpu]).map_err(Error::Pin)?;
         let started = Instant::now();
-        let ended = Command::new(program)
-            .stdin(fs::File::open(input)?)
-            .stdout(Stdio::null())
+        let spawned = Command::new(program)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            .status();
-        let took = started.elapsed();
+            .spawn();
         pin::bind(&[self.generator_cpu]).map_err(Error::Pin)?;
-        if ended?.success() {
+        let mut child = spawned?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let (Some(mut stdin), Some(mut stdout)) = (stdin, stdout) else {
+            return Err(io::Error::other("the program has no pipes").into());
+        };
+        std::thread::scope(|scope| {
+            let sent = scope.spawn(move || stdin.write_all(input));
+            stdout.read_to_end(&mut Vec::new())?;
+            sent.join()
+                .unwrap_or_else(|_| Err(io::Error::other("the sender panicked")))
+        })?;
+        let took = started.elapsed();
+        if child.wait()?.success() {
             Ok(took)
         } else {
             let program = program.display().to_string();
@@ -182,6 +192,20 @@ pub(super) fn free_address() -> io::Result<SocketAddr> {
 }
 
 impl Server {
+    /// The same server at another of its addresses.
+    pub(super) fn at(&self, address: SocketAddr) -> Self {
+        Self {
+            address,
+            tree: self.tree,
+            child: None,
+        }
+    }
+
+    fn has_ended(&mut self) -> bool {
+        let ended = self.child.as_mut().map(Child::try_wait);
+        ended.is_some_and(|ended| ended.is_ok_and(|status| status.is_some()))
+    }
+
     /// One request on a connection of its own: the status and the body.
     pub(super) fn exchange(
         &self,
@@ -189,6 +213,24 @@ impl Server {
         path: &str,
         body: &[u8],
     ) -> io::Result<(u16, Vec<u8>)> {
+        let (answer, body_at) = self.answer(method, path, body)?;
+        let status = answer
+            .get(9..12)
+            .and_then(|text| std::str::from_utf8(text).ok());
+        let status = status
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(malformed)?;
+        Ok((status, answer[body_at..].to_vec()))
+    }
+
+    /// One request on a connection of its own: the head of the answer.
+    pub(super) fn head(&self, path: &str) -> io::Result<String> {
+        let (mut answer, body_at) = self.answer("GET", path, &[])?;
+        answer.truncate(body_at);
+        String::from_utf8(answer).map_err(|_| malformed())
+    }
+
+    fn answer(&self, method: &str, path: &str, body: &[u8]) -> io::Result<(Vec<u8>, usize)> {
         let mut stream = TcpStream::connect(self.address)?;
         stream.set_read_timeout(Some(Duration::from_secs(120)))?;
         let head = format!(
@@ -208,29 +250,29 @@ impl Server {
             sent.join()
                 .unwrap_or_else(|_| Err(io::Error::other("the sender panicked")))
         })?;
-        let malformed = || io::Error::new(io::ErrorKind::InvalidData, "malformed response");
         let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
         let body_at = end.ok_or_else(malformed)? + 4;
-        let status = answer
-            .get(9..12)
-            .and_then(|text| std::str::from_utf8(text).ok());
-        let status = status
-            .and_then(|text| text.parse().ok())
-            .ok_or_else(malformed)?;
-        Ok((status, answer.split_off(body_at)))
+        Ok((answer, body_at))
     }
+}
+
+fn malformed() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "malformed response")
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let process = rustix::process::Pid::from_child(&self.child);
+        let Some(child) = &mut self.child else {
+            return;
+        };
+        let process = rustix::process::Pid::from_child(child);
         // It may have ended by itself.
         let _ = rustix::process::kill_process(process, rustix::process::Signal::TERM);
         let asked = Instant::now();
-        while self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+        while child.try_wait().is_ok_and(|ended| ended.is_none()) {
             if asked.elapsed() > END_TIME_MAX {
-                let _ = self.child.kill();
-                let _ = self.child.wait();
+                let _ = child.kill();
+                let _ = child.wait();
                 return;
             }
             std::thread::sleep(Duration::from_millis(10));

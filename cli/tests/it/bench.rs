@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::*;
@@ -71,22 +73,23 @@ fn a_load_over_tcp_and_unix_sockets_is_measured() {
 fn stalling_server(stall_at: usize, stall: Duration) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
     let address = listener.local_addr().expect("an address").to_string();
+    let requests = Arc::new(AtomicUsize::new(0));
     std::thread::spawn(move || {
-        // The warm-up has a connection of its own.
-        for stream in listener.incoming().take(2) {
+        for stream in listener.incoming() {
             let mut stream = stream.expect("a connection");
-            let mut buffer = [0; 4096];
-            let mut count = 0;
-            while matches!(stream.read(&mut buffer), Ok(1..)) {
-                count += 1;
-                if count == stall_at {
-                    std::thread::sleep(stall);
+            let requests = Arc::clone(&requests);
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while matches!(stream.read(&mut buffer), Ok(1..)) {
+                    if requests.fetch_add(1, Ordering::SeqCst) + 1 == stall_at {
+                        std::thread::sleep(stall);
+                    }
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+                    if stream.write_all(answer).is_err() {
+                        break;
+                    }
                 }
-                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-                if stream.write_all(answer).is_err() {
-                    break;
-                }
-            }
+            });
         }
     });
     address
@@ -124,7 +127,7 @@ fn a_stall_is_charged_to_everything_that_waited() {
 
 #[test]
 fn what_is_not_answered_counts_as_the_worst() {
-    let address = stalling_server(1, Duration::from_secs(3));
+    let address = stalling_server(4, Duration::from_secs(3));
     let output = run(
         &[
             "bench",
