@@ -6,6 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
 use crate::url::Address;
 
 /// Longest response head, bytes.
@@ -31,12 +34,18 @@ pub(crate) struct Connection {
     unsent: Vec<u8>,
     sent: usize,
     received: Vec<u8>,
+    /// Whether the request under way is a HEAD, whose answer has no body (RFC 9110, 9.3.2).
+    is_head: bool,
     head: Option<Head>,
+    /// Whether the last answer was the last one on this connection.
+    is_ending: bool,
 }
 
 struct Head {
     answer: Answer,
     framing: Framing,
+    /// Whether the server ends the connection after this answer.
+    is_last: bool,
     /// Bytes of the body that have come.
     body_bytes: u64,
 }
@@ -44,6 +53,8 @@ struct Head {
 enum Framing {
     Length(u64),
     Chunked(Chunked),
+    /// The body ends with the connection.
+    ToEnd,
 }
 
 /// Where in a chunked body the next byte stands.
@@ -76,6 +87,37 @@ impl Stream {
         }
     }
 
+    /// The same without waiting: what is sent before the connection is there would block, and why
+    /// it cannot be made is told by the first read or write.
+    fn begin(address: &Address) -> io::Result<Self> {
+        let socket = |family| {
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            rustix::net::socket_with(family, SocketType::STREAM, flags, None)
+        };
+        match address {
+            Address::Tcp(address) => {
+                let family = if address.is_ipv4() {
+                    AddressFamily::INET
+                } else {
+                    AddressFamily::INET6
+                };
+                let socket = socket(family)?;
+                match rustix::net::connect(&socket, address) {
+                    Ok(()) | Err(Errno::INPROGRESS) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                let stream = TcpStream::from(socket);
+                stream.set_nodelay(true)?;
+                Ok(Self::Tcp(stream))
+            }
+            Address::Unix(path) => {
+                let socket = socket(AddressFamily::UNIX)?;
+                rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+                Ok(Self::Unix(socket.into()))
+            }
+        }
+    }
+
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.read(buffer),
@@ -101,15 +143,26 @@ impl AsFd for Connection {
 }
 
 impl Connection {
+    /// Waits until the connection is there.
     pub(crate) fn open(address: &Address) -> io::Result<Self> {
-        let stream = Stream::open(address)?;
-        Ok(Self {
+        Stream::open(address).map(Self::over)
+    }
+
+    /// Does not wait for the connection.
+    pub(crate) fn begin(address: &Address) -> io::Result<Self> {
+        Stream::begin(address).map(Self::over)
+    }
+
+    fn over(stream: Stream) -> Self {
+        Self {
             stream,
             unsent: Vec::new(),
             sent: 0,
             received: Vec::new(),
+            is_head: false,
             head: None,
-        })
+            is_ending: false,
+        }
     }
 
     /// Begins a request; the one before must have been answered.
@@ -117,6 +170,7 @@ impl Connection {
         self.unsent.clear();
         self.unsent.extend_from_slice(request);
         self.sent = 0;
+        self.is_head = request.starts_with(b"HEAD ");
         self.flush()
     }
 
@@ -125,15 +179,17 @@ impl Connection {
         self.sent < self.unsent.len()
     }
 
+    /// Whether the server has said that it answers nothing more on this connection.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_ending
+    }
+
     /// Goes on with whatever can be done now. The answer, once it is complete.
     pub(crate) fn poll(&mut self) -> io::Result<Option<Answer>> {
         self.flush()?;
         let mut buffer = [0; 16 << 10];
         match self.stream.read(&mut buffer) {
-            Ok(0) => Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the server closed the connection",
-            )),
+            Ok(0) => self.end(),
             Ok(count) => {
                 self.received.extend_from_slice(&buffer[..count]);
                 self.parse()
@@ -154,9 +210,23 @@ impl Connection {
         Ok(())
     }
 
+    /// The connection is at its end, which may be how the answer ends.
+    fn end(&mut self) -> io::Result<Option<Answer>> {
+        match self.head.take() {
+            Some(head) if matches!(head.framing, Framing::ToEnd) => {
+                self.is_ending = true;
+                Ok(Some(head.finish()))
+            }
+            _ => Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the server closed the connection",
+            )),
+        }
+    }
+
     fn parse(&mut self) -> io::Result<Option<Answer>> {
         if self.head.is_none() {
-            match parse_head(&self.received)? {
+            match parse_head(&self.received, self.is_head)? {
                 None => return Ok(None),
                 Some((head, used)) => {
                     self.received.drain(..used);
@@ -178,14 +248,26 @@ impl Connection {
             Framing::Chunked(state) => {
                 take_chunks(state, &mut self.received, &mut head.body_bytes)?
             }
+            Framing::ToEnd => {
+                head.body_bytes += self.received.len() as u64;
+                self.received.clear();
+                false
+            }
         };
         if !complete {
             return Ok(None);
         }
-        Ok(self.head.take().map(|head| Answer {
-            body_bytes: head.body_bytes,
-            ..head.answer
-        }))
+        self.is_ending = head.is_last;
+        Ok(self.head.take().map(Head::finish))
+    }
+}
+
+impl Head {
+    fn finish(self) -> Answer {
+        Answer {
+            body_bytes: self.body_bytes,
+            ..self.answer
+        }
     }
 }
 
@@ -196,7 +278,7 @@ fn malformed(what: impl std::fmt::Display) -> io::Error {
     )
 }
 
-fn parse_head(bytes: &[u8]) -> io::Result<Option<(Head, usize)>> {
+fn parse_head(bytes: &[u8], answers_head: bool) -> io::Result<Option<(Head, usize)>> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
     let mut response = httparse::Response::new(&mut fields);
     let used = match response.parse(bytes).map_err(malformed)? {
@@ -213,26 +295,31 @@ fn parse_head(bytes: &[u8]) -> io::Result<Option<(Head, usize)>> {
             .find(|field| field.name.eq_ignore_ascii_case(name));
         field.and_then(|field| std::str::from_utf8(field.value).ok())
     };
+    let status = response.code.unwrap_or(0);
     let chunked = field("transfer-encoding").is_some_and(|value| value.ends_with("chunked"));
-    let framing = if chunked {
+    // In the order of RFC 9112, 6.3.
+    let framing = if answers_head || matches!(status, 204 | 304) {
+        Framing::Length(0)
+    } else if chunked {
         Framing::Chunked(Chunked::Size)
+    } else if let Some(length) = field("content-length") {
+        Framing::Length(length.parse().map_err(|_| malformed("content-length"))?)
     } else {
-        let length = field("content-length").unwrap_or("0").parse();
-        Framing::Length(length.map_err(|_| malformed("content-length"))?)
+        Framing::ToEnd
     };
-    let answer = Answer {
-        status: response.code.unwrap_or(0),
-        task_id: field("vyr-task-id").map(str::to_owned),
-        body_bytes: 0,
-    };
-    Ok(Some((
-        Head {
-            answer,
-            framing,
+    let connection = field("connection").unwrap_or_default().to_ascii_lowercase();
+    let is_old = response.version == Some(0);
+    let head = Head {
+        is_last: connection.contains("close") || is_old && !connection.contains("keep-alive"),
+        answer: Answer {
+            status,
+            task_id: field("vyr-task-id").map(str::to_owned),
             body_bytes: 0,
         },
-        used,
-    )))
+        framing,
+        body_bytes: 0,
+    };
+    Ok(Some((head, used)))
 }
 
 /// Takes what has come of a chunked body (RFC 9112, 7.1). True at its end.
@@ -281,17 +368,43 @@ mod tests {
     #[test]
     fn a_head_gives_status_framing_and_task() {
         let bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nvyr-task-id: tx\r\n\r\nhello";
-        let (head, used) = parse_head(bytes).expect("well-formed").expect("complete");
+        let (head, used) = parse_head(bytes, false)
+            .expect("well-formed")
+            .expect("complete");
         assert_eq!(used, bytes.len() - 5);
         assert_eq!(head.answer.status, 200);
         assert_eq!(head.answer.task_id.as_deref(), Some("tx"));
         assert!(matches!(head.framing, Framing::Length(5)));
         assert!(
-            parse_head(&bytes[..20])
+            parse_head(&bytes[..20], false)
                 .expect("well-formed so far")
                 .is_none()
         );
-        assert!(parse_head(b"SSH-2.0\r\n\r\n").is_err());
+        assert!(parse_head(b"SSH-2.0\r\n\r\n", false).is_err());
+    }
+
+    #[test]
+    fn bodies_end_as_the_standard_says() {
+        let framing = |head: &str, answers_head| {
+            let text = format!("HTTP/1.1 {head}\r\n\r\n");
+            let (head, _) = parse_head(text.as_bytes(), answers_head)
+                .expect("well-formed")
+                .expect("complete");
+            (head.framing, head.is_last)
+        };
+        let length = "200 OK\r\ncontent-length: 5";
+        assert!(matches!(framing(length, true).0, Framing::Length(0)));
+        assert!(matches!(
+            framing("204 No Content", false).0,
+            Framing::Length(0)
+        ));
+        assert!(matches!(
+            framing("200 OK\r\nTransfer-Encoding: chunked", false).0,
+            Framing::Chunked(_)
+        ));
+        assert!(matches!(framing("200 OK", false).0, Framing::ToEnd));
+        assert!(!framing(length, false).1);
+        assert!(framing(&format!("{length}\r\nConnection: close"), false).1);
     }
 
     #[test]

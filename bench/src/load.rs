@@ -5,26 +5,23 @@
 //! everything that waited meanwhile (no coordinated omission); its *service time* counts from the
 //! moment it was sent. Closed loop: each connection sends when its last request was answered.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use rustix::event::epoll;
 use rustix::fd::OwnedFd;
 
 use crate::connection::{Answer, Connection};
-use crate::latency::{latency_histogram, record};
+use crate::latency::record;
+use crate::outcome::Report;
 use crate::schedule::{Arrivals, Schedule};
 use crate::url::Address;
 
-/// Failures that are kept with their reasons; the others are counted.
-const FAILURES_MAX: usize = 16;
-/// A run is void when the generator looked at its schedule later than this for one request in a
-/// hundred: then it measures itself.
-const LATE_MAX: Duration = Duration::from_micros(200);
 /// Ready connections that one look takes up.
 const EVENTS_MAX: usize = 256;
+/// How often time-outs are looked for.
+const TIME_OUT_PERIOD: Duration = Duration::from_millis(1);
 
 /// How requests follow each other.
 #[derive(Debug, Clone, Copy)]
@@ -58,76 +55,6 @@ pub struct Load {
     pub time_out: Duration,
 }
 
-/// What came of it. Latencies are nanoseconds.
-#[derive(Debug)]
-pub struct Report {
-    /// Requests that were due.
-    pub requests: u64,
-    /// Answers by their status.
-    pub statuses: BTreeMap<u16, u64>,
-    /// Requests without an answer.
-    pub failed: u64,
-    /// The first of them.
-    pub failures: Vec<Failure>,
-    /// From the first request to the last answer.
-    pub elapsed: Duration,
-    /// From due to answered, of every request; one that failed counts with its time-out or more.
-    pub response_ns: Histogram<u64>,
-    /// From sent to answered, of every request.
-    pub service_ns: Histogram<u64>,
-    /// Response time of the answers with a status of success (2xx) only.
-    pub accepted_ns: Histogram<u64>,
-    /// From due to when the generator looked.
-    pub late_ns: Histogram<u64>,
-}
-
-impl Report {
-    /// Answers with a status of success.
-    #[must_use]
-    pub fn succeeded(&self) -> u64 {
-        self.statuses
-            .iter()
-            .filter(|(status, _)| (200..300).contains(*status))
-            .map(|(_, count)| count)
-            .sum()
-    }
-
-    /// Requests without an answer, or with one that is no success.
-    #[must_use]
-    pub fn errors(&self) -> u64 {
-        self.requests - self.succeeded()
-    }
-
-    /// Successful answers per second.
-    #[must_use]
-    pub fn succeeded_rps(&self) -> f64 {
-        self.succeeded() as f64 / self.elapsed.as_secs_f64().max(1e-9)
-    }
-
-    /// Why the latencies mean nothing, if so: the generator itself fell behind.
-    #[must_use]
-    pub fn void(&self) -> Option<String> {
-        let late = Duration::from_nanos(self.late_ns.value_at_quantile(0.99));
-        (late > LATE_MAX).then(|| {
-            format!(
-                "the generator was {} µs late for one request in a hundred (at most {} µs are allowed); \
-                 give it a processor of its own, or a lower rate",
-                late.as_micros(),
-                LATE_MAX.as_micros()
-            )
-        })
-    }
-}
-
-/// A request that was not answered.
-#[derive(Debug)]
-pub struct Failure {
-    /// The number of the request, from 0.
-    pub request: u64,
-    /// What happened.
-    pub error: io::Error,
-}
-
 /// A request under way.
 struct Pending {
     number: u64,
@@ -136,15 +63,22 @@ struct Pending {
 }
 
 struct Slot {
-    connection: Connection,
+    /// Absent while none can be made.
+    connection: Option<Connection>,
     pending: Option<Pending>,
 }
 
 struct Generator<'a, A> {
     load: &'a Load,
     epoll: OwnedFd,
+    events: Vec<epoll::Event>,
     slots: Vec<Slot>,
-    free: Vec<usize>,
+    /// Those without a request under way, the one that has been idle for longest first: a server
+    /// that spreads connections over its cores gets its load spread.
+    free: VecDeque<usize>,
+    /// Those whose request is not yet sent whole.
+    sending: Vec<usize>,
+    time_outs_due: Instant,
     report: Report,
     answered: A,
 }
@@ -153,8 +87,8 @@ struct Generator<'a, A> {
 /// to `answered` with its number and service time.
 ///
 /// # Errors
-/// When the first connections cannot be made. One that breaks later is a [`Failure`] and opened
-/// again.
+/// When the first connections cannot be made. One that breaks later fails its request, and is
+/// opened again.
 pub fn run<R: AsRef<[u8]>>(
     load: &Load,
     request: impl Fn(u64) -> R,
@@ -182,36 +116,42 @@ impl<A: FnMut(u64, &Answer, Duration)> Generator<'_, A> {
         let mut generator = Generator {
             load,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            events: Vec::with_capacity(EVENTS_MAX),
             slots: Vec::new(),
-            free: (0..load.connections).rev().collect(),
-            report: Report {
-                requests: 0,
-                statuses: BTreeMap::new(),
-                failed: 0,
-                failures: Vec::new(),
-                elapsed: Duration::ZERO,
-                response_ns: latency_histogram(),
-                service_ns: latency_histogram(),
-                accepted_ns: latency_histogram(),
-                late_ns: latency_histogram(),
-            },
+            free: (0..load.connections).collect(),
+            sending: Vec::new(),
+            time_outs_due: Instant::now(),
+            report: Report::empty(),
             answered,
         };
         for slot in 0..load.connections {
-            let connection = generator.connect(slot)?;
+            let connection = Connection::open(&load.address)?;
+            generator.watch(slot, &connection)?;
             generator.slots.push(Slot {
-                connection,
+                connection: Some(connection),
                 pending: None,
             });
         }
         Ok(generator)
     }
 
-    fn connect(&self, slot: usize) -> io::Result<Connection> {
-        let connection = Connection::open(&self.load.address)?;
+    fn watch(&self, slot: usize, connection: &Connection) -> io::Result<()> {
         let data = epoll::EventData::new_u64(slot as u64);
-        epoll::add(&self.epoll, &connection, data, epoll::EventFlags::IN)?;
-        Ok(connection)
+        Ok(epoll::add(
+            &self.epoll,
+            connection,
+            data,
+            epoll::EventFlags::IN,
+        )?)
+    }
+
+    /// Begins another connection in the place of the one that is there.
+    fn renew(&mut self, slot: usize) -> io::Result<()> {
+        self.slots[slot].connection = None;
+        let connection = Connection::begin(&self.load.address)?;
+        self.watch(slot, &connection)?;
+        self.slots[slot].connection = Some(connection);
+        Ok(())
     }
 
     fn closed<R: AsRef<[u8]>>(
@@ -221,9 +161,9 @@ impl<A: FnMut(u64, &Answer, Duration)> Generator<'_, A> {
     ) -> io::Result<()> {
         while self.report.requests < requests || self.is_busy() {
             while self.report.requests < requests
-                && let Some(slot) = self.free.pop()
+                && let Some(slot) = self.free.pop_front()
             {
-                self.send(slot, Instant::now(), request)?;
+                self.send(slot, Instant::now(), request);
             }
             self.collect()?;
         }
@@ -247,10 +187,10 @@ impl<A: FnMut(u64, &Answer, Duration)> Generator<'_, A> {
                 next = schedule.next().unwrap_or(duration);
             }
             while let Some(&due) = waiting.front()
-                && let Some(slot) = self.free.pop()
+                && let Some(slot) = self.free.pop_front()
             {
                 waiting.pop_front();
-                self.send(slot, due, request)?;
+                self.send(slot, due, request);
             }
             self.collect()?;
             if next >= duration && waiting.is_empty() && !self.is_busy() {
@@ -274,26 +214,31 @@ impl<A: FnMut(u64, &Answer, Duration)> Generator<'_, A> {
         self.free.len() < self.slots.len()
     }
 
-    fn send<R: AsRef<[u8]>>(
-        &mut self,
-        slot: usize,
-        due: Instant,
-        request: &impl Fn(u64) -> R,
-    ) -> io::Result<()> {
+    fn send<R: AsRef<[u8]>>(&mut self, slot: usize, due: Instant, request: &impl Fn(u64) -> R) {
         let number = self.report.requests;
         self.report.requests += 1;
         let sent = Instant::now();
         self.slots[slot].pending = Some(Pending { number, due, sent });
-        if let Err(error) = self.slots[slot].connection.send(request(number).as_ref()) {
-            self.give_up(slot, error)?;
+        if self.slots[slot].connection.is_none()
+            && let Err(error) = self.renew(slot)
+        {
+            return self.give_up(slot, error);
         }
-        Ok(())
+        let Some(connection) = &mut self.slots[slot].connection else {
+            return;
+        };
+        match connection.send(request(number).as_ref()) {
+            Err(error) => self.give_up(slot, error),
+            Ok(()) if connection.is_sending() => self.sending.push(slot),
+            Ok(()) => {}
+        }
     }
 
     /// Takes what has come, goes on with what could not be sent at once, and gives up on what takes
     /// too long.
     fn collect(&mut self) -> io::Result<()> {
-        let mut events = Vec::with_capacity(EVENTS_MAX);
+        let mut events = std::mem::take(&mut self.events);
+        events.clear();
         let no_wait = rustix::event::Timespec::default();
         epoll::wait(
             &self.epoll,
@@ -301,66 +246,87 @@ impl<A: FnMut(u64, &Answer, Duration)> Generator<'_, A> {
             Some(&no_wait),
         )?;
         for event in &events {
-            let slot = event.data.u64() as usize;
-            self.poll(slot)?;
+            self.poll(event.data.u64() as usize);
         }
-        for slot in 0..self.slots.len() {
-            let Some(pending) = &self.slots[slot].pending else {
-                continue;
-            };
-            if pending.sent.elapsed() > self.load.time_out {
-                let error = io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
-                self.give_up(slot, error)?;
-            } else if self.slots[slot].connection.is_sending() {
-                self.poll(slot)?;
+        self.events = events;
+        for slot in std::mem::take(&mut self.sending) {
+            self.poll(slot);
+            let connection = self.slots[slot].connection.as_ref();
+            if connection.is_some_and(Connection::is_sending) {
+                self.sending.push(slot);
             }
+        }
+        let now = Instant::now();
+        if now >= self.time_outs_due {
+            self.time_outs_due = now + TIME_OUT_PERIOD;
+            self.time_out(now);
         }
         Ok(())
     }
 
-    fn poll(&mut self, slot: usize) -> io::Result<()> {
-        let answer = match self.slots[slot].connection.poll() {
-            Ok(None) => return Ok(()),
+    fn time_out(&mut self, now: Instant) {
+        for slot in 0..self.slots.len() {
+            let pending = self.slots[slot].pending.as_ref();
+            let is_late = |pending: &Pending| {
+                now.saturating_duration_since(pending.sent) > self.load.time_out
+            };
+            if pending.is_some_and(is_late) {
+                let error = io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
+                self.give_up(slot, error);
+            }
+        }
+    }
+
+    fn poll(&mut self, slot: usize) {
+        let Some(connection) = &mut self.slots[slot].connection else {
+            return;
+        };
+        let answer = match connection.poll() {
+            Ok(None) => return,
             Ok(Some(answer)) => answer,
             Err(error) => return self.give_up(slot, error),
         };
+        let is_ending = connection.is_ending();
         let Some(pending) = self.slots[slot].pending.take() else {
-            return Ok(());
+            return;
         };
         let now = Instant::now();
         let (response, service) = (now - pending.due, now - pending.sent);
         let report = &mut self.report;
         *report.statuses.entry(answer.status).or_default() += 1;
-        record(&mut report.service_ns, service);
         if (200..300).contains(&answer.status) {
             record(&mut report.response_ns, response);
+            record(&mut report.service_ns, service);
             record(&mut report.accepted_ns, response);
+            record(&mut report.accepted_service_ns, service);
         } else {
             // An answer that is no success is no fast one.
             record(&mut report.response_ns, response.max(self.load.time_out));
+            record(&mut report.service_ns, service.max(self.load.time_out));
         }
         (self.answered)(pending.number, &answer, service);
-        self.free.push(slot);
-        Ok(())
+        self.free.push_back(slot);
+        if is_ending {
+            // What hinders another connection is told to the request that wants it.
+            let _ = self.renew(slot);
+        }
     }
 
     /// The request of this connection has failed; another connection takes its place.
-    fn give_up(&mut self, slot: usize, error: io::Error) -> io::Result<()> {
-        self.slots[slot].connection = self.connect(slot)?;
+    fn give_up(&mut self, slot: usize, error: io::Error) {
+        self.slots[slot].connection = None;
         if let Some(pending) = self.slots[slot].pending.take() {
             self.fail(pending.number, pending.due, pending.sent, error);
-            self.free.push(slot);
+            self.free.push_back(slot);
         }
-        Ok(())
+        // What hinders another connection is told to the request that wants it.
+        let _ = self.renew(slot);
     }
 
     fn fail(&mut self, request: u64, due: Instant, sent: Instant, error: io::Error) {
         let worst = |since: Instant| since.elapsed().max(self.load.time_out);
         record(&mut self.report.response_ns, worst(due));
         record(&mut self.report.service_ns, worst(sent));
-        self.report.failed += 1;
-        if self.report.failures.len() < FAILURES_MAX {
-            self.report.failures.push(Failure { request, error });
-        }
+        self.report.keep_failure(request, error);
     }
 }

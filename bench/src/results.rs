@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::latency::quantile_us;
-use crate::load::Report;
+use crate::outcome::Report;
 
 /// Percentiles that a latency plot is drawn from.
 const PLOTTED: &[f64] = &[

@@ -6,7 +6,8 @@ use hdrhistogram::Histogram;
 
 use super::server::{Server, Setup};
 use super::{Error, Plan};
-use crate::load::{Load, Pace, Report, run};
+use crate::load::{Load, Pace, run};
+use crate::outcome::Report;
 use crate::results::{Scenario, Target};
 use crate::schedule::Arrivals;
 use crate::url::Address;

@@ -1,0 +1,4 @@
+//! The load generator against small servers that misbehave in one way each.
+
+mod load;
+mod server;
