@@ -264,7 +264,7 @@ fn overload(recorder: &mut Recorder<'_>) -> Result<(), Error> {
         ("refused_503", refused as f64),
         (
             "accepted_service_p99_us",
-            quantile_us(&report.service_ns, 0.99),
+            quantile_us(&report.accepted_service_ns, 0.99),
         ),
     ]
     .map(|(name, value)| (name.to_owned(), value))
