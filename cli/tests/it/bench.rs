@@ -1,11 +1,5 @@
 //! `vyr bench` against real servers.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
-
 use crate::support::*;
 
 #[test]
@@ -67,94 +61,6 @@ fn a_load_over_tcp_and_unix_sockets_is_measured() {
     let report: serde_json::Value = serde_json::from_slice(&closed.stdout).expect("JSON");
     assert_eq!(report["requests"], 500);
     assert_eq!(report["errors"], 0);
-}
-
-/// A server that answers at once, but for one request that it thinks about for a while.
-fn stalling_server(stall_at: usize, stall: Duration) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
-    let address = listener.local_addr().expect("an address").to_string();
-    let requests = Arc::new(AtomicUsize::new(0));
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.expect("a connection");
-            let requests = Arc::clone(&requests);
-            std::thread::spawn(move || {
-                let mut buffer = [0; 4096];
-                while matches!(stream.read(&mut buffer), Ok(1..)) {
-                    if requests.fetch_add(1, Ordering::SeqCst) + 1 == stall_at {
-                        std::thread::sleep(stall);
-                    }
-                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-                    if stream.write_all(answer).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-    });
-    address
-}
-
-#[test]
-fn a_stall_is_charged_to_everything_that_waited() {
-    let stall = Duration::from_millis(400);
-    let address = stalling_server(50, stall);
-    let output = run(
-        &[
-            "bench",
-            "load",
-            &format!("http://{address}/"),
-            "--rate",
-            "200",
-            "--duration",
-            "2s",
-            "--connections",
-            "1",
-            "--warm-up",
-            "100ms",
-            "--output",
-            "json",
-        ],
-        b"",
-    );
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    // One request in 400 was slow to serve; those due meanwhile, a fifth of all, waited.
-    let us = |times: &str, quantile: &str| report[times][quantile].as_f64().expect("a latency");
-    assert!(us("service", "max_us") > 390_000.0, "{report}");
-    assert!(us("service", "p90_us") < 100_000.0, "{report}");
-    assert!(us("response", "p90_us") > 100_000.0, "{report}");
-}
-
-#[test]
-fn what_is_not_answered_counts_as_the_worst() {
-    let address = stalling_server(4, Duration::from_secs(3));
-    let output = run(
-        &[
-            "bench",
-            "load",
-            &format!("http://{address}/"),
-            "--rate",
-            "20",
-            "--duration",
-            "500ms",
-            "--connections",
-            "1",
-            "--warm-up",
-            "1ms",
-            "--timeout",
-            "1s",
-            "--output",
-            "json",
-        ],
-        b"",
-    );
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert!(
-        report["unanswered"].as_u64().expect("a count") >= 1,
-        "{report}"
-    );
-    let max = report["response"]["max_us"].as_f64().expect("a latency");
-    assert!(max >= 999_000.0, "{report}");
 }
 
 #[test]
