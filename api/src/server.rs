@@ -115,7 +115,8 @@ impl Server {
 
     async fn connection(&self, origin: Origin, stream: rt::Stream) {
         let limits = &self.app.limits;
-        let io = Connection::new(stream, Duration::from_millis(limits.write_pause_ms_max));
+        let io = Connection::new(stream, Duration::from_millis(limits.write_pause_ms_max))
+            .holding_writes();
         let service = service_fn(|request| {
             let app = Rc::clone(&self.app);
             async move { Ok::<_, Infallible>(app.answer(origin, request).await) }
