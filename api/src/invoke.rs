@@ -7,6 +7,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, Uri};
 use vyr_core::artifact::Reference;
 use vyr_core::problem::Code;
+use vyr_shard::rt;
 
 use crate::app::{App, return_trace, traceparent};
 use crate::body::{RequestBody, ResponseBody};
@@ -39,6 +40,8 @@ pub(crate) async fn run(
     }
     // The token is for the node; a guest must not learn it.
     request.headers_mut().remove(AUTHORIZATION);
+    // The requests that are there are read first, then their guests run one after the other.
+    rt::yield_now().await;
     let (task, response) = app.shard.invoke(&digest, request, trace).await?;
     let Some(response) = response else {
         task.ended().await;

@@ -38,7 +38,9 @@ pub use decide::{Decision, ExecutorChoice, ExecutorKind, RtError, decide};
 pub use net::{ListenOptions, TcpListener, UnixListener};
 pub use stream::Stream;
 pub use task::{panics, spawn};
-pub use timer::{Elapsed, Sleep, YieldToIo, sleep, sleep_until, timeout, yield_to_io};
+pub use timer::{
+    Elapsed, Sleep, YieldNow, YieldToIo, sleep, sleep_until, timeout, yield_now, yield_to_io,
+};
 
 use std::panic::resume_unwind;
 

@@ -368,3 +368,27 @@ impl Future for YieldToIo {
         })
     }
 }
+
+/// Lets the other tasks that are ready run before the caller goes on, without a look at the I/O.
+pub fn yield_now() -> YieldNow {
+    YieldNow { begun: false }
+}
+
+/// The future of [`yield_now`].
+#[derive(Debug)]
+#[must_use = "a yield does nothing unless it is awaited"]
+pub struct YieldNow {
+    begun: bool,
+}
+
+impl Future for YieldNow {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.begun, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
