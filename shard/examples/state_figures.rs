@@ -4,8 +4,8 @@
 //! `cargo run --release -p vyr-shard --example state_figures [-- KEYS]`
 //!
 //! Keys and values have 16 bytes. Times are the thread's own CPU time, so that other programs on the
-//! machine do not count. The row of calls that do nothing shows what the clock costs and how long the
-//! machine itself interrupts.
+//! machine do not count. The rows of calls that do nothing, and that only write to new memory, show
+//! what the clock costs and how long the machine itself interrupts.
 //!
 //! The system's allocator gives memory back to the system by tens of megabytes at a time, which shows
 //! as pauses where states are freed; with `MALLOC_TRIM_THRESHOLD_=1099511627776` it keeps it.
@@ -34,6 +34,9 @@ const LIMITS: StateLimits = StateLimits {
 const LARGE_VALUE: &[u8] = &[7; 100_000];
 /// Operations on one of the two maps before the other has its turn.
 const TURN_KEYS: usize = 4096;
+const PAGE_BYTES: usize = 4096;
+/// About what a key takes, to touch as much new memory as a state does.
+const BYTES_PER_KEY: u64 = 64;
 const PAUSE_NS_MAX: u64 = 2_000_000;
 
 /// One operation on a key with this number.
@@ -122,6 +125,12 @@ fn pauses(keys: u64) {
         calls.time(|| black_box(number));
     }
     calls.print("nothing");
+    let mut pages = Vec::new();
+    for _ in 0..keys * BYTES_PER_KEY / PAGE_BYTES as u64 {
+        calls.time(|| pages.push(black_box(vec![1u8; PAGE_BYTES])));
+    }
+    calls.print("new memory");
+    drop(pages);
     for number in 0..keys {
         let (key, value) = (key(number), value(number));
         calls.time(|| states.set(access, text(&key), &value).expect("room"));

@@ -192,7 +192,8 @@ impl States {
         self.expiries.insert((expires_ns, access.id));
     }
 
-    /// Access without a binding, for a client that knows the id. It does not keep the state alive.
+    /// Access without a binding, for a client that knows the id. It does not keep the state alive, so
+    /// it is for the turn in which it was opened.
     ///
     /// # Errors
     /// [`StateError::NotFound`], [`StateError::Lost`].
