@@ -112,8 +112,10 @@ codes! {
     StateValueTooLarge = "state_value_too_large", 413;
     /// The batch has more keys or bytes than allowed.
     StateBatchTooLarge = "state_batch_too_large", 413;
-    /// The key was written since the version that the swap expects.
-    StateVersionConflict = "state_version_conflict", 409;
+    /// The key was written since the version that the write expects.
+    StateVersionConflict = "state_version_conflict", 412;
+    /// The state has no such key.
+    StateKeyNotFound = "state_key_not_found", 404;
     /// The value cannot be incremented: it is no number, or would leave the range.
     StateNotCounter = "state_not_counter", 409;
 

@@ -69,6 +69,55 @@ impl std::str::FromStr for Mode {
     }
 }
 
+/// That a task's guest opens a state under a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Binding {
+    /// The state.
+    pub state: StateId,
+    /// The name that the guest opens.
+    pub name: String,
+    /// What it allows; `rw` if absent.
+    #[serde(default)]
+    pub mode: Mode,
+}
+
+impl std::str::FromStr for Binding {
+    type Err = String;
+
+    /// Reads `STATE=NAME` or `STATE=NAME:ro`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let form = || format!("'{text}' is not a binding; give STATE=NAME or STATE=NAME:ro");
+        let (state, rest) = text.split_once('=').ok_or_else(form)?;
+        let (name, mode) = match rest.rsplit_once(':') {
+            Some((name, mode)) => (
+                name,
+                mode.parse()
+                    .map_err(|error| format!("{}: {error}", form()))?,
+            ),
+            None => (rest, Mode::Rw),
+        };
+        let state = state
+            .parse()
+            .map_err(|error| format!("{}: {error}", form()))?;
+        Ok(Self {
+            state,
+            name: name.to_owned(),
+            mode,
+        })
+    }
+}
+
+impl std::fmt::Display for Binding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}={}", self.state, self.name)?;
+        match self.mode {
+            Mode::Rw => Ok(()),
+            Mode::Ro => f.write_str(":ro"),
+        }
+    }
+}
+
 /// A state as `GET /v0/states/{id}` shows it. Times are milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
@@ -100,6 +149,24 @@ pub struct State {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_binding_is_read_from_the_command_line() {
+        let id = crate::id::StateIdSource::new(ShardNumber(1), crate::id::ShardLife(0), 7)
+            .next(std::time::UNIX_EPOCH);
+        let read = |text: String| text.parse::<Binding>();
+        let binding = |mode| Binding {
+            state: id,
+            name: "buffer".into(),
+            mode,
+        };
+        assert_eq!(read(format!("{id}=buffer")), Ok(binding(Mode::Rw)));
+        assert_eq!(read(format!("{id}=buffer:ro")), Ok(binding(Mode::Ro)));
+        for text in ["", "buffer", "x=buffer", &format!("{id}=b:rx")] {
+            let error = text.parse::<Binding>().expect_err(text);
+            assert!(error.contains("STATE=NAME"), "{error}");
+        }
+    }
 
     #[test]
     fn a_mode_reads_as_it_is_written() {

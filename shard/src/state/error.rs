@@ -6,6 +6,7 @@ use vyr_core::limits::{
     STATE_VALUE_BYTES_MAX,
 };
 use vyr_core::problem::{Code, Problem};
+use vyr_core::task::Status;
 
 /// An error of the state kernel. A guest sees its text and can go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +42,20 @@ pub enum StateError {
     /// A write through a read-only binding.
     #[error("the binding is read-only; bind the state as rw to write to it")]
     ReadOnly,
+    /// The artifact's guest opens no state of this name.
+    #[error(
+        "the artifact declares no state '{name}'; put it with a manifest that has [[state]] name = \"{name}\""
+    )]
+    NameUndeclared {
+        /// The name.
+        name: String,
+    },
+    /// The task runs already, or has ended.
+    #[error("the task is {status}; a state is bound at submission or while the task is queued")]
+    TaskNotQueued {
+        /// Where it stands.
+        status: Status,
+    },
     /// The task has a binding of this name.
     #[error("the task is bound to a state named '{name}' already; use another name")]
     NameTaken {
@@ -95,7 +110,10 @@ impl StateError {
             Self::Full { .. } => Code::StateFull,
             Self::Exhausted { .. } => Code::StatesExhausted,
             Self::ReadOnly => Code::StateReadOnly,
-            Self::NameTaken { .. } | Self::TooManyBindings => Code::StateBindingRefused,
+            Self::NameUndeclared { .. }
+            | Self::TaskNotQueued { .. }
+            | Self::NameTaken { .. }
+            | Self::TooManyBindings => Code::StateBindingRefused,
             Self::KeyTooLarge { .. } => Code::StateKeyTooLarge,
             Self::ValueTooLarge { .. } => Code::StateValueTooLarge,
             Self::BatchTooLarge => Code::StateBatchTooLarge,

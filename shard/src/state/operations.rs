@@ -226,6 +226,12 @@ impl States {
             let held = table.counted_bytes() - old_bytes + new_bytes;
             fits("the state", "bytes", held, limits.bytes_max)?;
             fits(
+                "the task's share of the state",
+                "bytes",
+                held,
+                access.bytes_max,
+            )?;
+            fits(
                 "the shard",
                 "bytes",
                 bytes - old_bytes + new_bytes,

@@ -56,6 +56,8 @@ pub struct Access {
     slot: u32,
     id: StateId,
     mode: Mode,
+    /// Bytes that writes through it may let the state grow to, besides the state's own bound.
+    pub(super) bytes_max: u64,
 }
 
 impl Access {
@@ -69,6 +71,12 @@ impl Access {
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// The same, for who may let the state grow to `bytes_max` only.
+    #[must_use]
+    pub fn within(self, bytes_max: u64) -> Self {
+        Self { bytes_max, ..self }
     }
 }
 
@@ -205,7 +213,12 @@ impl States {
             }
             _ => return Err(StateError::NotFound { id }),
         };
-        Ok(Access { slot, id, mode })
+        Ok(Access {
+            slot,
+            id,
+            mode,
+            bytes_max: u64::MAX,
+        })
     }
 
     /// Deletes a state, bound or not. Who is bound to it finds it gone.

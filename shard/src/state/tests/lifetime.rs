@@ -142,48 +142,6 @@ fn a_view_says_what_the_state_is() {
 }
 
 #[test]
-fn a_task_opens_only_what_it_is_bound_to() {
-    let mut fixture = Fixture::new(ShardLimits::default());
-    let mine = fixture.create(StateLimits::DEFAULT, 0);
-    let other = fixture.create(StateLimits::DEFAULT, 0);
-    let states = &mut fixture.states;
-    let (mut task, mut other_task) = (TaskBindings::default(), TaskBindings::default());
-    task.bind(states, "default", (mine, Mode::Rw), 0)
-        .expect("bound");
-    other_task
-        .bind(states, "default", (other, Mode::Rw), 0)
-        .expect("bound");
-
-    assert_eq!(task.open("other"), None);
-    assert_eq!(task.open(&other.to_string()), None);
-    let (access, other_access) = (task.open("default"), other_task.open("default"));
-    let (access, other_access) = (access.expect("bound"), other_access.expect("bound"));
-    states.set(access, "key", b"mine").expect("room");
-    assert_eq!(states.exists(other_access, "key"), Ok(false));
-
-    let taken = task.bind(states, "default", (other, Mode::Rw), 0);
-    assert_eq!(
-        taken.map_err(|error| error.code()),
-        Err(Code::StateBindingRefused)
-    );
-    for number in 1..vyr_core::limits::STATE_BINDINGS_MAX {
-        task.bind(states, &number.to_string(), (mine, Mode::Ro), 0)
-            .expect("room");
-    }
-    let refused = task.bind(states, "one more", (mine, Mode::Ro), 0);
-    assert_eq!(refused, Err(StateError::TooManyBindings));
-
-    task.release(states, 0);
-    assert_eq!(task.open("default"), None);
-    assert_eq!(
-        states.get(access, "key"),
-        Err(StateError::NotFound { id: mine })
-    );
-    other_task.release(states, 0);
-    assert_eq!(states.usage().states, 0);
-}
-
-#[test]
 fn a_slot_that_is_used_again_shows_nothing_to_those_before() {
     let mut fixture = Fixture::new(ShardLimits::default());
     let old = fixture.access(StateLimits::DEFAULT);
