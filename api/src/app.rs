@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use vyr_core::id::TaskId;
+use vyr_core::id::{StateId, TaskId};
 use vyr_core::limits::HttpLimits;
 use vyr_core::problem::Code;
 use vyr_shard::rt::Decision;
+use vyr_shard::state::StateError;
 use vyr_shard::{Shard, rt};
 
 use crate::auth::Token;
@@ -18,7 +19,7 @@ use crate::body::{RequestBody, ResponseBody};
 use crate::failure::{Failure, json};
 use crate::forward::{HOP, Peers};
 use crate::route::{Internal, Route};
-use crate::{artifacts, invoke, node, tasks};
+use crate::{artifacts, invoke, node, states, tasks};
 
 /// What the HTTP side of a shard is made of.
 pub struct AppConfig {
@@ -69,7 +70,7 @@ impl App {
     #[must_use]
     pub fn new(shard: Rc<Shard>, config: AppConfig) -> Rc<Self> {
         let write_pause_max = Duration::from_millis(config.limits.write_pause_ms_max);
-        Rc::new(Self {
+        let app = Rc::new(Self {
             peers: Peers::new(shard.number(), config.sockets, write_pause_max),
             shard,
             limits: config.limits,
@@ -80,7 +81,10 @@ impl App {
             started: Instant::now(),
             uploads: tokio::sync::Semaphore::new(UPLOADS_MAX),
             token: config.token,
-        })
+        });
+        let others = states::Others(Rc::downgrade(&app));
+        app.shard.states().set_others(Rc::new(others));
+        app
     }
 
     /// The shard behind it.
@@ -120,9 +124,14 @@ impl App {
         {
             return self.forward_task(id, &route, hopped, request).await;
         }
+        if let Some(id) = route.state()
+            && id.shard() != self.shard.number()
+        {
+            return self.forward_state(id, hopped, request).await;
+        }
         match route {
             Route::Run { artifact, path_at } => {
-                invoke::run(self, &artifact, path_at, request).await
+                invoke::run(self, &artifact, path_at, request, hopped).await
             }
             Route::PutArtifact => artifacts::put(self, request).await,
             Route::ListArtifacts => artifacts::list(self, &request).await,
@@ -135,12 +144,23 @@ impl App {
             Route::TaskOutput(id) => tasks::output(self, id),
             Route::TaskLogs(id) => tasks::logs(self, id),
             Route::CancelTask(id) => tasks::cancel(self, id).await,
+            Route::CreateState => states::create(self, request, hopped).await,
+            Route::ListStates => states::list(self, &request).await,
+            Route::State(id) => states::show(self, id),
+            Route::DeleteState(id) => states::delete(self, id),
+            Route::StateKeys(id) => states::keys(self, id, &request),
+            Route::GetKey(id, key) => states::get(self, id, key),
+            Route::PutKey(id, key) => states::put(self, id, key, request).await,
+            Route::DeleteKey(id, key) => states::delete_key(self, id, key),
+            Route::BindState(id) => states::bind(self, id, request, hopped).await,
             Route::Health => Ok(node::health()),
             Route::Ready => node::ready(self),
             Route::Metrics => Ok(node::metrics(self).await),
             Route::Node => Ok(node::node(self).await),
             Route::OpenApi => Ok(node::openapi()),
             Route::Internal(Internal::Tasks) => tasks::list_own(self, &request),
+            Route::Internal(Internal::States) => states::list_own(self, &request),
+            Route::Internal(Internal::StateRequest) => states::answer_other(self, request).await,
             Route::Internal(Internal::Metrics) => Ok(json(StatusCode::OK, &self.shard.metrics())),
             Route::Internal(Internal::Shard) => Ok(json(StatusCode::OK, &node::describe(self))),
         }
@@ -195,6 +215,27 @@ impl App {
                 let lost = vyr_shard::lost(id).error;
                 let detail = lost.map_or_else(|| error.to_string(), |error| error.message);
                 Err(Failure::new(Code::ShardLost, detail))
+            }
+        }
+    }
+}
+
+impl App {
+    /// Sends a request about another shard's state on. If that shard's process is gone, so is the state.
+    pub(crate) async fn forward_state(
+        &self,
+        id: StateId,
+        hopped: bool,
+        request: Request<RequestBody>,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        if hopped || !self.peers.has(id.shard()) {
+            return Err(StateError::NotFound { id }.into());
+        }
+        match self.peers.forward(id.shard(), request).await {
+            Ok(response) => Ok(response.map(ResponseBody::Forwarded)),
+            Err(error) => {
+                tracing::warn!(%error, state = %id, "a state's shard is gone");
+                Err(StateError::Lost { id }.into())
             }
         }
     }

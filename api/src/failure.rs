@@ -83,6 +83,12 @@ impl From<vyr_shard::Error> for Failure {
     }
 }
 
+impl From<vyr_shard::state::StateError> for Failure {
+    fn from(error: vyr_shard::state::StateError) -> Self {
+        vyr_shard::Error::from(error).into()
+    }
+}
+
 impl From<vyr_core::artifact::Error> for Failure {
     fn from(error: vyr_core::artifact::Error) -> Self {
         vyr_shard::Error::from(error).into()

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response};
 use http_body::Body;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use vyr_core::id::ShardNumber;
@@ -30,6 +30,11 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
 const PART_TIME_MAX: Duration = Duration::from_secs(2);
 /// Largest part of a joint answer, bytes.
 const PART_BYTES_MAX: usize = 16 << 20;
+
+/// A body that is there as a whole.
+pub(crate) fn own_body(bytes: Bytes) -> impl Body<Data = Bytes, Error = BodyError> + Send {
+    Full::new(bytes).map_err(|never| match never {})
+}
 
 type ForwardBody = UnsyncBoxBody<Bytes, BodyError>;
 

@@ -4,15 +4,19 @@ use std::rc::Rc;
 
 use http::header::AUTHORIZATION;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use vyr_core::artifact::Reference;
 use vyr_core::problem::Code;
+use vyr_core::state::Binding;
 use vyr_shard::rt;
 
 use crate::app::{App, return_trace, traceparent};
 use crate::body::{RequestBody, ResponseBody};
 use crate::failure::Failure;
 use crate::tasks::TASK_ID;
+
+/// Binds the task to states.
+const BIND: HeaderName = HeaderName::from_static("vyr-bind");
 
 /// Headers that concern one connection only (RFC 9110, 7.6.1) and are not the guest's business.
 const HOP_BY_HOP: &[&str] = &[
@@ -25,13 +29,21 @@ const HOP_BY_HOP: &[&str] = &[
     "upgrade",
 ];
 
-/// Runs the artifact on the shard where the connection landed; such tasks never change cores.
+/// Runs the artifact on the shard where the connection landed, or where the first of its states is.
 pub(crate) async fn run(
     app: &Rc<App>,
     artifact: &Reference,
     path_at: usize,
     mut request: Request<RequestBody>,
+    hopped: bool,
 ) -> Result<Response<ResponseBody>, Failure> {
+    let bindings = bindings(request.headers())?;
+    if let Some(first) = bindings.first()
+        && first.state.shard() != app.shard.number()
+    {
+        return app.forward_state(first.state, hopped, request).await;
+    }
+    request.headers_mut().remove(BIND);
     let digest = app.shard.resolve(artifact)?;
     let trace = app.shard.trace(traceparent(&request));
     *request.uri_mut() = guest_uri(request.uri(), path_at)?;
@@ -42,7 +54,10 @@ pub(crate) async fn run(
     request.headers_mut().remove(AUTHORIZATION);
     // The requests that are there are read first, then their guests run one after the other.
     rt::yield_now().await;
-    let (task, response) = app.shard.invoke(&digest, request, trace).await?;
+    let (task, response) = app
+        .shard
+        .invoke_bound(&digest, request, trace, &bindings)
+        .await?;
     let Some(response) = response else {
         task.ended().await;
         let failure = match task.error() {
@@ -57,6 +72,21 @@ pub(crate) async fn run(
     }
     return_trace(&mut response, task.trace());
     Ok(response)
+}
+
+/// The states that the task is to be bound to: `vyr-bind: STATE=NAME[:ro]`, repeated or with commas.
+fn bindings(headers: &HeaderMap) -> Result<Vec<Binding>, Failure> {
+    let mut bindings = Vec::new();
+    for value in headers.get_all(BIND) {
+        let text = value
+            .to_str()
+            .map_err(|_| Failure::invalid("the header vyr-bind is not ASCII"))?;
+        for text in text.split(',') {
+            let binding = text.trim().parse();
+            bindings.push(binding.map_err(|error| Failure::invalid(format!("vyr-bind: {error}")))?);
+        }
+    }
+    Ok(bindings)
 }
 
 /// The request's URI as the guest sees it: its own path, from `/` on.

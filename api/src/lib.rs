@@ -16,6 +16,7 @@ mod plain;
 mod query;
 mod route;
 mod server;
+mod states;
 mod tasks;
 mod upload;
 

@@ -1,9 +1,12 @@
 //! From method and path to what is asked for. A pure function.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 use http::Method;
 use percent_encoding::percent_decode_str;
 use vyr_core::artifact::Reference;
-use vyr_core::id::TaskId;
+use vyr_core::id::{StateId, TaskId};
 use vyr_core::problem::Code;
 
 use crate::failure::Failure;
@@ -27,6 +30,15 @@ pub(crate) enum Route {
     TaskOutput(TaskId),
     TaskLogs(TaskId),
     CancelTask(TaskId),
+    CreateState,
+    ListStates,
+    State(StateId),
+    DeleteState(StateId),
+    StateKeys(StateId),
+    GetKey(StateId, String),
+    PutKey(StateId, String),
+    DeleteKey(StateId, String),
+    BindState(StateId),
     Health,
     Ready,
     Metrics,
@@ -36,12 +48,15 @@ pub(crate) enum Route {
     Internal(Internal),
 }
 
-/// Parts of an answer that concerns all shards; served on a shard's own Unix socket only.
+/// What shards ask each other, mostly their part of an answer that concerns all; served on a shard's own Unix socket only.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Internal {
     Tasks,
     Metrics,
     Shard,
+    States,
+    /// What a task of one shard asks of a state of another.
+    StateRequest,
 }
 
 impl Internal {
@@ -51,6 +66,8 @@ impl Internal {
             Self::Tasks => "/internal/tasks",
             Self::Metrics => "/internal/metrics",
             Self::Shard => "/internal/shard",
+            Self::States => "/internal/states",
+            Self::StateRequest => "/internal/state-request",
         }
     }
 }
@@ -75,6 +92,8 @@ impl Route {
             ["internal", "tasks"] => get(method, Self::Internal(Internal::Tasks)),
             ["internal", "metrics"] => get(method, Self::Internal(Internal::Metrics)),
             ["internal", "shard"] => get(method, Self::Internal(Internal::Shard)),
+            ["internal", "states"] => get(method, Self::Internal(Internal::States)),
+            ["internal", "state-request"] => post(method, Self::Internal(Internal::StateRequest)),
             ["v0", "artifacts"] => match *method {
                 Method::PUT => Ok(Self::PutArtifact),
                 Method::GET | Method::HEAD => Ok(Self::ListArtifacts),
@@ -93,13 +112,31 @@ impl Route {
                 Method::GET | Method::HEAD => Ok(Self::ListTasks),
                 _ => Err(Failure::method_not_allowed("GET, POST")),
             },
-            ["v0", "tasks", id] => get(method, Self::Task(task_id(id)?)),
-            ["v0", "tasks", id, "output"] => get(method, Self::TaskOutput(task_id(id)?)),
-            ["v0", "tasks", id, "logs"] => get(method, Self::TaskLogs(task_id(id)?)),
-            ["v0", "tasks", id, "cancel"] => match *method {
-                Method::POST => Ok(Self::CancelTask(task_id(id)?)),
-                _ => Err(Failure::method_not_allowed("POST")),
+            ["v0", "tasks", id] => get(method, Self::Task(id_of(id)?)),
+            ["v0", "tasks", id, "output"] => get(method, Self::TaskOutput(id_of(id)?)),
+            ["v0", "tasks", id, "logs"] => get(method, Self::TaskLogs(id_of(id)?)),
+            ["v0", "tasks", id, "cancel"] => post(method, Self::CancelTask(id_of(id)?)),
+            ["v0", "states"] => match *method {
+                Method::POST => Ok(Self::CreateState),
+                Method::GET | Method::HEAD => Ok(Self::ListStates),
+                _ => Err(Failure::method_not_allowed("GET, POST")),
             },
+            ["v0", "states", id] => match *method {
+                Method::GET | Method::HEAD => Ok(Self::State(id_of(id)?)),
+                Method::DELETE => Ok(Self::DeleteState(id_of(id)?)),
+                _ => Err(Failure::method_not_allowed("GET, DELETE")),
+            },
+            ["v0", "states", id, "bindings"] => post(method, Self::BindState(id_of(id)?)),
+            ["v0", "states", id, "keys"] => get(method, Self::StateKeys(id_of(id)?)),
+            ["v0", "states", id, "keys", key @ ..] => {
+                let (id, key) = (id_of(id)?, key_of(key)?);
+                match *method {
+                    Method::GET | Method::HEAD => Ok(Self::GetKey(id, key)),
+                    Method::PUT => Ok(Self::PutKey(id, key)),
+                    Method::DELETE => Ok(Self::DeleteKey(id, key)),
+                    _ => Err(Failure::method_not_allowed("GET, PUT, DELETE")),
+                }
+            }
             _ => Err(Failure::new(
                 Code::NotFound,
                 format!("nothing is at {path}; /v0/openapi.json lists what there is"),
@@ -113,6 +150,19 @@ impl Route {
             Self::Task(id) | Self::TaskOutput(id) | Self::TaskLogs(id) | Self::CancelTask(id) => {
                 Some(*id)
             }
+            _ => None,
+        }
+    }
+
+    /// The state it is about, whose shard must answer.
+    pub(crate) fn state(&self) -> Option<StateId> {
+        match self {
+            Self::State(id)
+            | Self::DeleteState(id)
+            | Self::StateKeys(id)
+            | Self::GetKey(id, _)
+            | Self::PutKey(id, _)
+            | Self::DeleteKey(id, _) => Some(*id),
             _ => None,
         }
     }
@@ -139,7 +189,24 @@ fn reference(segment: &str) -> Result<Reference, Failure> {
         .map_err(|error| Failure::invalid(format!("{error}")))
 }
 
-fn task_id(segment: &str) -> Result<TaskId, Failure> {
+fn post(method: &Method, route: Route) -> Result<Route, Failure> {
+    if *method == Method::POST {
+        Ok(route)
+    } else {
+        Err(Failure::method_not_allowed("POST"))
+    }
+}
+
+/// A key of a state: all that follows, so that a key may hold slashes.
+fn key_of(segments: &[&str]) -> Result<String, Failure> {
+    let text = segments.join("/");
+    let key = percent_decode_str(&text)
+        .decode_utf8()
+        .map_err(|_| Failure::invalid("the key is not UTF-8 after decoding"))?;
+    Ok(key.into_owned())
+}
+
+fn id_of<I: FromStr<Err: Display>>(segment: &str) -> Result<I, Failure> {
     segment
         .parse()
         .map_err(|error| Failure::invalid(format!("{error}")))
@@ -178,6 +245,10 @@ mod tests {
             (Method::GET, "/v0/tasks/x/cancel"),
             (Method::GET, "/v0/tasks/not-an-id"),
             (Method::GET, "/run//x"),
+            (Method::PUT, "/v0/states"),
+            (Method::GET, "/v0/states/not-an-id"),
+            (Method::GET, "/v0/states/not-an-id/keys/k"),
+            (Method::GET, "/internal/state-request"),
         ] {
             assert!(Route::of(&method, path).is_err(), "{method} {path}");
         }

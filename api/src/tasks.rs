@@ -8,20 +8,24 @@ use std::time::Duration;
 use base64::Engine as _;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, LOCATION};
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 use vyr_core::artifact::Reference;
 use vyr_core::digest::Digest;
-use vyr_core::id::{ShardNumber, TaskId};
+use vyr_core::id::{ShardNumber, StateId, TaskId};
 use vyr_core::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use vyr_core::problem::Code;
+use vyr_core::state::Binding;
 use vyr_core::task::{self, Status};
+use vyr_shard::state::StateError;
 use vyr_shard::{Found, Pipe, PipeEnd, Submit, Task, rt};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::app::{App, return_trace, traceparent};
 use crate::body::{OutputStream, RequestBody, ResponseBody};
 use crate::failure::{Failure, json, with_type};
+use crate::forward::{Unreachable, own_body};
 use crate::query::Query;
 use crate::route::Internal;
 
@@ -29,7 +33,9 @@ use crate::route::Internal;
 pub(crate) const TASK_ID: HeaderName = HeaderName::from_static("vyr-task-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-const SUBMIT_PARAMETERS: &[&str] = &["artifact", "arg", "env", "timeout", "wait", "output"];
+const SUBMIT_PARAMETERS: &[&str] = &[
+    "artifact", "arg", "env", "bind", "timeout", "wait", "output",
+];
 const LIST_PARAMETERS: &[&str] = &["status", "artifact", "cursor", "limit"];
 /// Rows of a page when the client names no number.
 const PAGE_ROWS: usize = 100;
@@ -46,6 +52,8 @@ struct SubmitDocument {
     input: Option<String>,
     input_base64: Option<String>,
     timeout_ms: Option<u64>,
+    #[serde(default)]
+    bindings: Vec<Binding>,
 }
 
 /// One page of tasks.
@@ -69,24 +77,16 @@ pub(crate) async fn submit(
     hopped: bool,
 ) -> Result<Response<ResponseBody>, Failure> {
     let key = idempotency_key(&request)?;
-    if let Some(key) = &key {
-        let owner = owner_of(key, app.peers.count());
-        if owner != app.shard.number() && !hopped {
-            let forwarded = app.peers.forward(owner, request).await;
-            return match forwarded {
-                Ok(response) => Ok(response.map(ResponseBody::Forwarded)),
-                Err(error) => Err(Failure::new(
-                    Code::ShardLost,
-                    format!("{error}; submit again with the same idempotency key"),
-                )),
-            };
-        }
-    }
     let query = Query::parse(request.uri().query(), SUBMIT_PARAMETERS)?;
     let wanted = wanted(app, &query)?;
     let trace = app.shard.trace(traceparent(&request));
     if query.one("artifact")?.is_some() {
+        let bindings = bindings_of(&query)?;
+        if let Some(owner) = other_owner(app, &bindings, key.as_deref(), hopped) {
+            return owner.answered(app.peers.forward(owner.shard, request).await);
+        }
         let mut submit = submit_of_query(app, &query, &wanted)?;
+        submit.bindings = bindings;
         submit.trace = trace;
         submit.idempotency = key.map(|key| (key, fingerprint(&submit)));
         let input = Arc::clone(&submit.input);
@@ -94,12 +94,63 @@ pub(crate) async fn submit(
         let body = accepted.created.then(|| request.into_body());
         return answer(app, accepted.task, wanted, body.map(|body| (body, input))).await;
     }
-    let body = json_body(app, request).await?;
-    let mut submit = submit_of_document(app, &body, &wanted)?;
+    let (head, body) = request.into_parts();
+    let remedy = "give the task as application/json, or name it in the query (?artifact=REF) and send its input as the body";
+    let body = json_body(app, &head.headers, body, remedy).await?;
+    let document: SubmitDocument = serde_json::from_slice(&body)
+        .map_err(|error| Failure::invalid(format!("the task document: {error}")))?;
+    if let Some(owner) = other_owner(app, &document.bindings, key.as_deref(), hopped) {
+        let request = Request::from_parts(head, own_body(body));
+        return owner.answered(app.peers.forward(owner.shard, request).await);
+    }
+    let mut submit = submit_of_document(app, document, &wanted)?;
     submit.trace = trace;
     submit.idempotency = key.map(|key| (key, xxh3_64(&body)));
     let accepted = app.shard.submit(submit).await?;
     answer(app, accepted.task, wanted, None).await
+}
+
+/// Another shard that a submission belongs to.
+struct Owner {
+    shard: ShardNumber,
+    /// The state it belongs there for, if it is not its idempotency key.
+    state: Option<StateId>,
+}
+
+/// The first state decides where a task runs; without one, the idempotency key; without either, the
+/// shard that was asked keeps it.
+fn other_owner(app: &App, bindings: &[Binding], key: Option<&str>, hopped: bool) -> Option<Owner> {
+    let state = bindings.first().map(|binding| binding.state);
+    let by_key = || key.map(|key| owner_of(key, app.peers.count()));
+    let shard = state.map(StateId::shard).or_else(by_key)?;
+    let other = shard != app.shard.number() && !hopped && app.peers.has(shard);
+    other.then_some(Owner { shard, state })
+}
+
+impl Owner {
+    fn answered(
+        &self,
+        response: Result<Response<Incoming>, Unreachable>,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        match (response, self.state) {
+            (Ok(response), _) => Ok(response.map(ResponseBody::Forwarded)),
+            (Err(_), Some(id)) => Err(StateError::Lost { id }.into()),
+            (Err(error), None) => Err(Failure::new(
+                Code::ShardLost,
+                format!("{error}; submit again with the same idempotency key"),
+            )),
+        }
+    }
+}
+
+fn bindings_of(query: &Query) -> Result<Vec<Binding>, Failure> {
+    query
+        .all("bind")
+        .map(|text| {
+            text.parse()
+                .map_err(|error| Failure::invalid(format!("bind: {error}")))
+        })
+        .collect()
 }
 
 /// Answers a submission as wanted, feeding the input meanwhile.
@@ -211,6 +262,7 @@ fn submit_of_query(app: &App, query: &Query, wanted: &Wanted) -> Result<Submit, 
     Ok(Submit {
         artifact: app.shard.resolve(&reference)?,
         arguments: query.all("arg").map(str::to_owned).collect(),
+        bindings: Vec::new(),
         environment,
         wall_ms_max: query.duration("timeout")?.map(millis),
         input: Pipe::new(app.shard.limits().stream_buffer_bytes_max),
@@ -220,9 +272,11 @@ fn submit_of_query(app: &App, query: &Query, wanted: &Wanted) -> Result<Submit, 
     })
 }
 
-fn submit_of_document(app: &App, body: &[u8], wanted: &Wanted) -> Result<Submit, Failure> {
-    let document: SubmitDocument = serde_json::from_slice(body)
-        .map_err(|error| Failure::invalid(format!("the task document: {error}")))?;
+fn submit_of_document(
+    app: &App,
+    document: SubmitDocument,
+    wanted: &Wanted,
+) -> Result<Submit, Failure> {
     let reference: Reference = document
         .artifact
         .parse()
@@ -238,6 +292,7 @@ fn submit_of_document(app: &App, body: &[u8], wanted: &Wanted) -> Result<Submit,
     Ok(Submit {
         artifact: app.shard.resolve(&reference)?,
         arguments: document.args,
+        bindings: document.bindings,
         environment: document.env.into_iter().collect(),
         wall_ms_max: document.timeout_ms,
         input: holding(input),
@@ -256,21 +311,20 @@ fn holding(input: Vec<u8>) -> Arc<Pipe> {
     Pipe::holding(Bytes::from(input))
 }
 
-async fn json_body(app: &App, request: Request<RequestBody>) -> Result<Bytes, Failure> {
-    let content_type = request
-        .headers()
+pub(crate) async fn json_body(
+    app: &App,
+    headers: &HeaderMap,
+    body: RequestBody,
+    remedy: &str,
+) -> Result<Bytes, Failure> {
+    let content_type = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
     let essence = content_type.map(|text| text.split(';').next().unwrap_or_default().trim());
     if essence != Some("application/json") {
-        return Err(Failure::new(
-            Code::MediaTypeUnsupported,
-            "give the task as application/json, or name it in the query (?artifact=REF) and send its input as the body",
-        ));
+        return Err(Failure::new(Code::MediaTypeUnsupported, remedy));
     }
-    request
-        .into_body()
-        .collect(app.limits.json_bytes_max, app.body_time_max())
+    body.collect(app.limits.json_bytes_max, app.body_time_max())
         .await
 }
 
@@ -302,10 +356,11 @@ fn owner_of(key: &str, shards: usize) -> ShardNumber {
 /// What a streamed submission asks for, without its input, which is not there yet.
 fn fingerprint(submit: &Submit) -> u64 {
     let text = format!(
-        "{}\0{:?}\0{:?}\0{:?}\0{}",
+        "{}\0{:?}\0{:?}\0{:?}\0{:?}\0{}",
         submit.artifact,
         submit.arguments,
         submit.environment,
+        submit.bindings,
         submit.wall_ms_max,
         submit.stream_output
     );
@@ -340,7 +395,7 @@ pub(crate) async fn show(
     }
 }
 
-fn known(app: &App, id: TaskId) -> Result<Rc<Task>, Failure> {
+pub(crate) fn known(app: &App, id: TaskId) -> Result<Rc<Task>, Failure> {
     match app.shard.task(id)? {
         Found::Known(task) => Ok(task),
         Found::Lost(task) => {

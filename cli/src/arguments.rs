@@ -55,6 +55,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Task,
     },
+    /// Create, bind, read and write states
+    State {
+        #[command(subcommand)]
+        command: State,
+    },
     /// Load servers and measure their latency and cost
     Bench {
         #[command(subcommand)]
@@ -92,6 +97,9 @@ pub(crate) struct Run {
     /// Arguments of the guest
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) arguments: Vec<String>,
+    /// A name that the guest opens a state by, besides the manifest's; may repeat
+    #[arg(long = "state", value_name = "NAME")]
+    pub(crate) states: Vec<String>,
     /// Environment of the guest, NAME=VALUE
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = environment)]
     pub(crate) environment: Vec<(String, String)>,
@@ -280,6 +288,9 @@ pub(crate) struct SubmitTask {
     /// An environment variable; may repeat
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = environment)]
     pub(crate) environment: Vec<(String, String)>,
+    /// A state that the guest opens as NAME; may repeat, the first decides the shard
+    #[arg(long = "bind", value_name = "STATE=NAME[:ro]")]
+    pub(crate) bindings: Vec<vyr_core::state::Binding>,
     /// Longest time the task may run, such as 30s
     #[arg(long, value_name = "TIME", value_parser = milliseconds)]
     pub(crate) timeout: Option<u64>,
@@ -292,6 +303,91 @@ pub(crate) struct SubmitTask {
     /// More arguments
     #[arg(last = true)]
     pub(crate) arguments: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum State {
+    /// Create an empty state and print its id
+    Create {
+        /// How long it stays after its last binding, such as 60s [default: 0s]
+        #[arg(long, value_name = "TIME", value_parser = milliseconds)]
+        linger: Option<u64>,
+        /// Bytes it may hold: keys, values and 32 for each key
+        #[arg(long, value_name = "N")]
+        max_bytes: Option<u64>,
+        /// Keys it may hold
+        #[arg(long, value_name = "N")]
+        max_keys: Option<u64>,
+        /// The shard to create it on [default: the one that answers]
+        #[arg(long, value_name = "N")]
+        shard: Option<u16>,
+    },
+    /// List states, newest first
+    Ls {
+        /// At most so many
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+        /// How to print
+        #[arg(long, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// Show a state
+    Show {
+        /// The state
+        id: String,
+        /// How to print
+        #[arg(long, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// Delete a state, bound or not
+    Rm {
+        /// The state
+        id: String,
+    },
+    /// Bind a state to a task that waits for its turn
+    Bind {
+        /// The state
+        id: String,
+        /// The task
+        task: String,
+        /// The name that its guest opens
+        #[arg(value_name = "NAME[:ro]")]
+        name: String,
+    },
+    /// Print the value of a key
+    Get {
+        /// The state
+        id: String,
+        /// The key
+        key: String,
+    },
+    /// Write a key
+    Put {
+        /// The state
+        id: String,
+        /// The key
+        key: String,
+        /// The value [default: standard input]
+        value: Option<String>,
+        /// File with the value
+        #[arg(long, value_name = "FILE", conflicts_with = "value")]
+        file: Option<PathBuf>,
+    },
+    /// Delete a key
+    Delete {
+        /// The state
+        id: String,
+        /// The key
+        key: String,
+    },
+    /// List the keys of a state
+    Keys {
+        /// The state
+        id: String,
+        /// How to print
+        #[arg(long, value_enum, default_value_t)]
+        output: Format,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -40,6 +40,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Key { command } => commands::key::run(command),
         Command::Artifact { command } => commands::artifact::run(command, &connection),
         Command::Task { command } => commands::task::run(command, &connection),
+        Command::State { command } => commands::state::run(command, &connection),
         Command::Bench { command } => commands::bench::run(command),
         Command::Doctor(doctor) => commands::doctor::run(&doctor),
         Command::Completions { shell } => Ok(commands::completions(shell)),

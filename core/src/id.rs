@@ -1,20 +1,21 @@
-//! Task ids: they sort by time and name the shard that owns the task.
+//! Ids of tasks and states: they sort by time and name the shard that owns what they identify.
 //!
-//! An id is 128 bits, written as a prefix letter and 26 lower-case Crockford base32 digits, most
-//! significant first, so that text order is time order:
+//! An id is 128 bits, written as a prefix letter (`t` task, `s` state) and 26 lower-case Crockford
+//! base32 digits, most significant first, so that text order is time order:
 //!
 //! | bits | field |
 //! |---|---|
-//! | 48 | submission time, milliseconds since the Unix epoch |
+//! | 48 | time of making, milliseconds since the Unix epoch |
 //! | 10 | shard |
 //! | 14 | life of the shard process: 0 at node start, one more at each restart of that shard |
 //! | 24 | sequence within the shard process |
 //! | 32 | random, so that ids cannot be guessed from one another |
 //!
-//! Routing a request for a task is therefore a pure function of the id, and a shard that was
-//! restarted knows the tasks of its earlier lives without having kept anything.
+//! Routing a request is therefore a pure function of the id, and a shard that was restarted knows
+//! the ids of its earlier lives without having kept anything.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -36,11 +37,6 @@ impl fmt::Display for ShardNumber {
 #[serde(transparent)]
 pub struct ShardLife(pub u16);
 
-/// Identifies one task of one node.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TaskId(u128);
-
-const PREFIX: char = 't';
 const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const TEXT_DIGITS: usize = 26;
 
@@ -56,106 +52,145 @@ const _: () = assert!(TIME_SHIFT == 80, "48 bits stay for the time");
 /// The most shards one node can have; ids have no room for more.
 pub const SHARDS_MAX: u16 = 1 << SHARD_BITS;
 
-impl TaskId {
-    /// The shard that owns the task.
-    #[must_use]
-    pub fn shard(self) -> ShardNumber {
-        ShardNumber(((self.0 >> SHARD_SHIFT) as u16) & (SHARDS_MAX - 1))
-    }
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident, $error:ident, $made_at:ident,
+       prefix $prefix:literal, called $called:literal, printed by $command:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(u128);
 
-    /// The life of the shard process that accepted the task.
-    #[must_use]
-    pub fn life(self) -> ShardLife {
-        ShardLife(((self.0 >> LIFE_SHIFT) as u16) & ((1 << LIFE_BITS) - 1))
-    }
+        impl $name {
+            /// The shard that owns it.
+            #[must_use]
+            pub fn shard(self) -> ShardNumber {
+                ShardNumber(((self.0 >> SHARD_SHIFT) as u16) & (SHARDS_MAX - 1))
+            }
 
-    /// When the task was submitted, to the millisecond.
-    #[must_use]
-    pub fn submitted_at(self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_millis((self.0 >> TIME_SHIFT) as u64)
-    }
+            /// The life of the shard process that made it.
+            #[must_use]
+            pub fn life(self) -> ShardLife {
+                ShardLife(((self.0 >> LIFE_SHIFT) as u16) & ((1 << LIFE_BITS) - 1))
+            }
 
-    /// The id as a number, for fixed-size records.
-    #[must_use]
-    pub fn to_bits(self) -> u128 {
-        self.0
-    }
+            /// When it was made, to the millisecond.
+            #[must_use]
+            pub fn $made_at(self) -> SystemTime {
+                UNIX_EPOCH + Duration::from_millis((self.0 >> TIME_SHIFT) as u64)
+            }
 
-    /// The id that [`TaskId::to_bits`] gave.
-    #[must_use]
-    pub fn from_bits(bits: u128) -> Self {
-        Self(bits)
-    }
-}
+            /// The id as a number, for fixed-size records.
+            #[must_use]
+            pub fn to_bits(self) -> u128 {
+                self.0
+            }
 
-impl fmt::Display for TaskId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0u8; TEXT_DIGITS + 1];
-        text[0] = PREFIX as u8;
-        for (position, digit) in text[1..].iter_mut().rev().enumerate() {
-            *digit = DIGITS[((self.0 >> (5 * position)) & 31) as usize];
+            /// The id that `to_bits` gave.
+            #[must_use]
+            pub fn from_bits(bits: u128) -> Self {
+                Self(bits)
+            }
         }
-        f.pad(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
-    }
-}
 
-impl fmt::Debug for TaskId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// A text that is not a task id.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{text}' is not a task id; an id is 't' and 26 base32 digits, as 'vyr task ls' prints it")]
-pub struct TaskIdError {
-    text: String,
-}
-
-impl FromStr for TaskId {
-    type Err = TaskIdError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refuse = || TaskIdError {
-            text: text.chars().take(64).collect(),
-        };
-        let digits = text.strip_prefix(PREFIX).ok_or_else(refuse)?;
-        // The first digit holds only three bits of the 128.
-        if digits.len() != TEXT_DIGITS || digits.as_bytes()[0] > b'7' {
-            return Err(refuse());
+        impl From<IdBits> for $name {
+            fn from(bits: IdBits) -> Self {
+                Self(bits.0)
+            }
         }
-        let mut bits = 0u128;
-        for byte in digits.bytes() {
-            let digit = DIGITS.iter().position(|&d| d == byte).ok_or_else(refuse)?;
-            bits = bits << 5 | digit as u128;
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(std::str::from_utf8(&text_of($prefix, self.0)).map_err(|_| fmt::Error)?)
+            }
         }
-        Ok(Self(bits))
-    }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        #[doc = concat!("A text that is not ", $called, " id.")]
+        #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+        #[error(
+            "'{text}' is not {called} id; an id is '{prefix}' and 26 base32 digits, as '{command}' prints it",
+            called = $called, prefix = $prefix as char, command = $command
+        )]
+        pub struct $error {
+            text: String,
+        }
+
+        impl FromStr for $name {
+            type Err = $error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                bits_of($prefix, text).map(Self).ok_or_else(|| $error {
+                    text: text.chars().take(64).collect(),
+                })
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
 }
 
-impl Serialize for TaskId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
+ids! {
+    /// Identifies one task of one node.
+    TaskId, TaskIdError, submitted_at, prefix b't', called "a task", printed by "vyr task ls";
+    /// Identifies one state of one node.
+    StateId, StateIdError, created_at, prefix b's', called "a state", printed by "vyr state ls";
 }
 
-impl<'de> Deserialize<'de> for TaskId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+fn text_of(prefix: u8, bits: u128) -> [u8; TEXT_DIGITS + 1] {
+    let mut text = [prefix; TEXT_DIGITS + 1];
+    for (position, digit) in text[1..].iter_mut().rev().enumerate() {
+        *digit = DIGITS[((bits >> (5 * position)) & 31) as usize];
     }
+    text
 }
+
+fn bits_of(prefix: u8, text: &str) -> Option<u128> {
+    let digits = text.strip_prefix(prefix as char)?;
+    // The first digit holds only three bits of the 128.
+    if digits.len() != TEXT_DIGITS || digits.as_bytes()[0] > b'7' {
+        return None;
+    }
+    digits.bytes().try_fold(0, |bits, byte| {
+        let digit = DIGITS.iter().position(|&d| d == byte)?;
+        Some(bits << 5 | digit as u128)
+    })
+}
+
+/// The number of a new id, which an [`IdSource`] makes.
+#[derive(Debug)]
+pub struct IdBits(u128);
+
+/// Makes the ids of tasks.
+pub type TaskIdSource = IdSource<TaskId>;
+/// Makes the ids of states.
+pub type StateIdSource = IdSource<StateId>;
 
 /// Makes the ids of one shard process. Not shared between shards.
 #[derive(Debug)]
-pub struct TaskIdSource {
+pub struct IdSource<I> {
     shard: ShardNumber,
     life: ShardLife,
     sequence: u32,
     random: u64,
+    makes: PhantomData<I>,
 }
 
-impl TaskIdSource {
+impl<I: From<IdBits>> IdSource<I> {
     /// A source for one life of one shard; `seed` should come from the operating system.
     ///
     /// # Panics
@@ -172,23 +207,24 @@ impl TaskIdSource {
             life,
             sequence: 0,
             random: seed,
+            makes: PhantomData,
         }
     }
 
-    /// The next id, for a task submitted `now`.
-    pub fn next(&mut self, now: SystemTime) -> TaskId {
+    /// The next id, for what is made `now`.
+    pub fn next(&mut self, now: SystemTime) -> I {
         let millis = now
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
             .as_millis();
         self.sequence = (self.sequence + 1) & ((1 << SEQUENCE_BITS) - 1);
-        TaskId(
+        I::from(IdBits(
             (millis & ((1 << 48) - 1)) << TIME_SHIFT
                 | u128::from(self.shard.0) << SHARD_SHIFT
                 | u128::from(self.life.0) << LIFE_SHIFT
                 | u128::from(self.sequence) << RANDOM_BITS
                 | u128::from(split_mix(&mut self.random) as u32),
-        )
+        ))
     }
 }
 
@@ -226,6 +262,17 @@ mod tests {
         assert_eq!(early.to_string().parse(), Ok(early));
         assert!(early.to_string() < late.to_string());
         assert!(early < late);
+    }
+
+    #[test]
+    fn an_id_of_a_state_is_not_one_of_a_task() {
+        let id = StateIdSource::new(ShardNumber(3), ShardLife(1), 7).next(UNIX_EPOCH);
+        let text = id.to_string();
+        assert_eq!(text.parse(), Ok(id));
+        assert_eq!((id.shard(), id.life()), (ShardNumber(3), ShardLife(1)));
+        let error = text.parse::<TaskId>().expect_err("a state's");
+        assert!(error.to_string().contains("not a task id"), "{error}");
+        assert!(text.replace('s', "t").parse::<StateId>().is_err());
     }
 
     #[test]

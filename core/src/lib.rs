@@ -8,5 +8,6 @@ pub mod id;
 pub mod limits;
 pub mod metrics;
 pub mod problem;
+pub mod state;
 pub mod task;
 pub mod trace;

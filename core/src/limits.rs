@@ -27,7 +27,7 @@ pub struct TaskLimits {
     pub output_bytes_max: u64,
     /// Log (standard error) kept, bytes; what exceeds it is dropped and counted.
     pub log_bytes_max: u64,
-    /// State the task may hold, bytes.
+    /// State the task may hold, bytes, as [`STATE_KEY_OVERHEAD_BYTES`] counts them.
     pub state_bytes_max: u64,
 }
 
@@ -78,6 +78,50 @@ impl Default for TaskLimits {
     }
 }
 
+/// The limits of one state. Absent values take the default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StateLimits {
+    /// How long it stays after its last binding has ended, milliseconds.
+    pub linger_ms: u64,
+    /// Keys it holds.
+    pub keys_max: u64,
+    /// Bytes it holds, as [`STATE_KEY_OVERHEAD_BYTES`] counts them.
+    pub bytes_max: u64,
+}
+
+impl StateLimits {
+    /// What a state gets when its creator does not say otherwise.
+    pub const DEFAULT: Self = Self {
+        linger_ms: 0,
+        keys_max: 1_000_000,
+        bytes_max: TaskLimits::DEFAULT.state_bytes_max,
+    };
+
+    /// The most a node grants.
+    pub const NODE_CAP: Self = Self {
+        linger_ms: 24 * 3_600_000,
+        keys_max: 1 << 24,
+        bytes_max: TaskLimits::NODE_CAP.state_bytes_max,
+    };
+
+    /// These limits, none above `cap`'s.
+    #[must_use]
+    pub fn capped_by(self, cap: &Self) -> Self {
+        Self {
+            linger_ms: self.linger_ms.min(cap.linger_ms),
+            keys_max: self.keys_max.min(cap.keys_max),
+            bytes_max: self.bytes_max.min(cap.bytes_max),
+        }
+    }
+}
+
+impl Default for StateLimits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
 /// The limits of one shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -102,6 +146,12 @@ pub struct ShardLimits {
     pub stream_buffer_bytes_max: usize,
     /// Telemetry records that wait for the exporter; one more is dropped and counted.
     pub trace_records_max: usize,
+    /// States that exist at the same time.
+    pub states_max: usize,
+    /// Keys of all states together, those being freed included.
+    pub state_keys_max: u64,
+    /// Bytes of all states together, those being freed included.
+    pub state_bytes_max: u64,
 }
 
 impl Default for ShardLimits {
@@ -117,6 +167,9 @@ impl Default for ShardLimits {
             idempotency_keys_max: 4096,
             stream_buffer_bytes_max: 256 * KIB as usize,
             trace_records_max: 1 << 14,
+            states_max: 4096,
+            state_keys_max: StateLimits::NODE_CAP.keys_max,
+            state_bytes_max: StateLimits::NODE_CAP.bytes_max,
         }
     }
 }
@@ -179,6 +232,43 @@ pub const ARGUMENTS_BYTES_MAX: usize = 128 * KIB as usize;
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 /// Longest error message kept with a task, bytes.
 pub const ERROR_MESSAGE_BYTES_MAX: usize = 8 * KIB as usize;
+/// Longest key of a state, bytes.
+pub const STATE_KEY_BYTES_MAX: usize = KIB as usize;
+/// Largest value of a state, bytes. One value is copied without a pause that others would feel.
+pub const STATE_VALUE_BYTES_MAX: usize = MIB as usize;
+/// What each key counts against the bounds of bytes, besides its own length and its value's.
+pub const STATE_KEY_OVERHEAD_BYTES: u64 = 32;
+/// Keys of one batch operation.
+pub const STATE_BATCH_KEYS_MAX: usize = 1024;
+/// Keys and values that one batch operation reads or writes, bytes.
+pub const STATE_BATCH_BYTES_MAX: usize = 2 * MIB as usize;
+/// Keys on one page of a listing.
+pub const STATE_PAGE_KEYS_MAX: usize = 1024;
+/// States that one task is bound to.
+pub const STATE_BINDINGS_MAX: usize = 16;
+/// How long a new state waits for its first binding if its linger is shorter, milliseconds.
+pub const STATE_UNBOUND_MS_MAX: u64 = 60_000;
+/// What is freed of deleted states between two turns of their shard, bytes.
+pub const STATE_FREE_STEP_BYTES: u64 = MIB;
+
+const _: () = {
+    let (default, cap) = (StateLimits::DEFAULT, StateLimits::NODE_CAP);
+    assert!(default.linger_ms <= cap.linger_ms);
+    assert!(default.keys_max <= cap.keys_max);
+    assert!(default.bytes_max <= cap.bytes_max);
+    assert!(
+        STATE_KEY_BYTES_MAX <= u16::MAX as usize,
+        "a length is stored in 16 bits"
+    );
+    assert!(
+        STATE_VALUE_BYTES_MAX <= u32::MAX as usize,
+        "a length is stored in 32 bits"
+    );
+    assert!(
+        STATE_KEY_BYTES_MAX + STATE_VALUE_BYTES_MAX <= STATE_BATCH_BYTES_MAX,
+        "a batch of one key fits"
+    );
+};
 
 const _: () = {
     let (default, cap) = (TaskLimits::DEFAULT, TaskLimits::NODE_CAP);

@@ -93,6 +93,32 @@ codes! {
     Cancelled = "cancelled", 409;
     /// The client went away before its synchronous task had ended.
     ClientGone = "client_gone", 499;
+
+    /// No state has this id: it was never made, its time is over, or it was deleted.
+    StateNotFound = "state_not_found", 404;
+    /// The shard's process ended, and its states with it.
+    StateLost = "state_lost", 410;
+    /// The state, or its shard, is at its bound of keys or bytes.
+    StateFull = "state_full", 507;
+    /// The shard is at its bound of states.
+    StatesExhausted = "states_exhausted", 503;
+    /// The binding is `ro`.
+    StateReadOnly = "state_read_only", 403;
+    /// The task has a state of this name, or is at its bound of bindings.
+    StateBindingRefused = "state_binding_refused", 409;
+    /// The key is longer than allowed.
+    StateKeyTooLarge = "state_key_too_large", 413;
+    /// The value is larger than allowed.
+    StateValueTooLarge = "state_value_too_large", 413;
+    /// The batch has more keys or bytes than allowed.
+    StateBatchTooLarge = "state_batch_too_large", 413;
+    /// The key was written since the version that the write expects.
+    StateVersionConflict = "state_version_conflict", 412;
+    /// The state has no such key.
+    StateKeyNotFound = "state_key_not_found", 404;
+    /// The value cannot be incremented: it is no number, or would leave the range.
+    StateNotCounter = "state_not_counter", 409;
+
     /// A defect of VYR; the log has the details.
     Internal = "internal", 500;
 }

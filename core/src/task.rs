@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::id::{ShardNumber, TaskId};
 use crate::problem::Code;
+use crate::state::Binding;
 
 /// Where a task stands. It moves forward only, and reaches exactly one terminal status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -159,6 +160,9 @@ pub struct Task {
     /// Its trace, 32 hex digits.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub trace_id: Option<String>,
+    /// The states it is bound to; none once it has ended.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub bindings: Vec<Binding>,
     /// What it used.
     pub usage: Usage,
     /// Output bytes kept for reading.

@@ -51,6 +51,12 @@ pub enum Error {
         /// The id asked for.
         id: vyr_core::id::TaskId,
     },
+    /// A state refused.
+    #[error(transparent)]
+    State(#[from] crate::state::StateError),
+    /// A state of this or another shard refused.
+    #[error(transparent)]
+    StateRefused(#[from] crate::state::Refused),
     /// A request is not acceptable as it stands.
     #[error("{0}")]
     RequestInvalid(String),
@@ -80,6 +86,8 @@ impl Error {
             Self::KindUnsupported { .. } => Code::ArtifactKindUnsupported,
             Self::Overloaded { .. } => Code::Overloaded,
             Self::TaskNotFound { .. } => Code::TaskNotFound,
+            Self::State(error) => error.code(),
+            Self::StateRefused(refused) => refused.code,
             Self::RequestInvalid(_) => Code::RequestInvalid,
             Self::IdempotencyConflict => Code::IdempotencyConflict,
             Self::Compiled { .. } | Self::Io { .. } => Code::StoreUnavailable,

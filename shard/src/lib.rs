@@ -13,6 +13,7 @@ mod guest;
 mod metrics;
 pub mod rt;
 mod shard;
+pub mod state;
 mod steps;
 mod submit;
 mod task;

@@ -71,6 +71,21 @@ const KEPT_BYTES: Metric = Metric {
     unit: Unit::Bytes,
     help: "Output and log bytes of ended tasks that are kept.",
 };
+const STATES: Metric = Metric {
+    name: "vyr_states",
+    unit: Unit::Count,
+    help: "States that exist.",
+};
+const STATE_KEYS: Metric = Metric {
+    name: "vyr_state_keys",
+    unit: Unit::Count,
+    help: "Keys of all states, those not freed yet included.",
+};
+const STATE_BYTES: Metric = Metric {
+    name: "vyr_state_bytes",
+    unit: Unit::Bytes,
+    help: "Keys, values and overhead of all states as the bounds count them, those not freed yet included.",
+};
 const PANICS: Metric = Metric {
     name: "vyr_panics",
     unit: Unit::Count,
@@ -94,6 +109,9 @@ pub(crate) struct Metrics {
     queued: Gauge,
     kept: Gauge,
     kept_bytes: Gauge,
+    states: Gauge,
+    state_keys: Gauge,
+    state_bytes: Gauge,
     panics: Counter,
     records: [Counter; 4],
 }
@@ -146,6 +164,9 @@ impl Metrics {
             queued: registry.gauge(&QUEUED, &[]),
             kept: registry.gauge(&KEPT, &[]),
             kept_bytes: registry.gauge(&KEPT_BYTES, &[]),
+            states: registry.gauge(&STATES, &[]),
+            state_keys: registry.gauge(&STATE_KEYS, &[]),
+            state_bytes: registry.gauge(&STATE_BYTES, &[]),
             panics: registry.counter(&PANICS, &[]),
             records,
             registry,
@@ -198,6 +219,12 @@ impl Metrics {
         self.kept.set(whole(shard.table.ended_len()));
         self.kept_bytes
             .set(i64::try_from(shard.table.ended_bytes()).unwrap_or(i64::MAX));
+        let states = shard.states().usage();
+        self.states.set(whole(states.states));
+        self.state_keys
+            .set(states.keys.try_into().unwrap_or(i64::MAX));
+        self.state_bytes
+            .set(states.bytes.try_into().unwrap_or(i64::MAX));
         self.panics.raise_to(rt::panics());
         let totals = shard.steps.totals();
         let totals = [

@@ -11,9 +11,10 @@ use http::{Request, Response};
 use http_body::Body;
 use vyr_core::artifact::{Manifest, Reference, Store, TrustKeys};
 use vyr_core::digest::Digest;
-use vyr_core::id::{ShardLife, ShardNumber, TaskId, TaskIdSource};
+use vyr_core::id::{ShardLife, ShardNumber, StateIdSource, TaskId, TaskIdSource};
 use vyr_core::limits::{ShardLimits, TaskLimits};
 use vyr_core::problem::Code;
+use vyr_core::state::Binding;
 use vyr_core::task::{self, Kind, Status, TaskError, Usage};
 use vyr_core::trace::TraceContext;
 
@@ -25,6 +26,7 @@ use crate::error::Error;
 use crate::guest::{Control, Pipe, Stop};
 use crate::metrics::Metrics;
 use crate::rt;
+use crate::state::{Secret, SharedStates, StateError, States, TaskBindings};
 use crate::steps::Steps;
 use crate::submit::{Submissions, Submit, check_arguments, check_environment};
 use crate::task::{
@@ -69,6 +71,7 @@ pub struct Shard {
     pub(crate) watch: Rc<Watch>,
     pub(crate) metrics: Metrics,
     pub(crate) steps: Steps,
+    pub(crate) states: Rc<SharedStates>,
     number: ShardNumber,
     life: ShardLife,
     limits: ShardLimits,
@@ -120,7 +123,17 @@ impl Shard {
             what: "cannot start the epoch thread".into(),
             error,
         })?;
-        let seed = seed()?;
+        let seed = u64::from_ne_bytes(random()?);
+        let states = SharedStates::new(
+            config.number,
+            States::new(
+                config.number,
+                config.life,
+                &config.limits,
+                Secret::new(random()?),
+            ),
+            StateIdSource::new(config.number, config.life, seed.rotate_left(32)),
+        );
         let shard = Rc::new(Self {
             ticker,
             table: Table::new(&config.limits),
@@ -132,6 +145,7 @@ impl Shard {
                 config.otlp_endpoint.as_deref(),
                 seed,
             )?,
+            states,
             number: config.number,
             life: config.life,
             limits: config.limits,
@@ -187,6 +201,12 @@ impl Shard {
         &self.trust_keys
     }
 
+    /// Its states.
+    #[must_use]
+    pub fn states(&self) -> &Rc<SharedStates> {
+        &self.states
+    }
+
     /// A trace for a request: the client's own if it sent one.
     #[must_use]
     pub fn trace(&self, traceparent: Option<&str>) -> TraceContext {
@@ -228,42 +248,46 @@ impl Shard {
     ///
     /// # Errors
     /// When the artifact cannot be loaded or is no command, the request exceeds a bound, or the
-    /// queue is full. Nothing was started then.
+    /// queue is full, or a state cannot be bound. Nothing was started then.
     pub async fn submit(self: &Rc<Self>, submit: Submit) -> Result<Accepted, Error> {
         let received_ns = clock::monotonic_ns();
         check_arguments(&submit)?;
         let (loaded, cold) = self.load(&submit.artifact).await?;
         loaded.command()?;
         check_environment(&submit.environment, &loaded)?;
-        if let Some((key, fingerprint)) = &submit.idempotency {
-            let first = self.submissions.borrow().find(key, *fingerprint)?;
-            // A task that was forgotten meanwhile cannot be shown: then this is a new submission.
-            if let Some(task) = first.and_then(|id| self.table.get(id)) {
-                return Ok(Accepted {
-                    task,
-                    created: false,
-                });
-            }
+        if let Some(first) = self.first_submission(&submit)? {
+            return Ok(first);
         }
-        let ticket = self.admit()?;
         let mut limits = loaded.limits;
         if let Some(wall_ms_max) = submit.wall_ms_max {
             limits.wall_ms_max = wall_ms_max.min(self.task_cap.wall_ms_max);
         }
+        let id = self.next_id();
+        let bindings = self
+            .bind_all(id, &submit.bindings, &loaded, &limits)
+            .await?;
+        // Binding another shard's state took time, in which the same submission may have come again.
+        if let Some(first) = self.first_submission(&submit)? {
+            return Ok(first);
+        }
+        let ticket = self.admit()?;
         let output = if submit.stream_output {
             TaskOutput::Streamed(Pipe::new(self.limits.stream_buffer_bytes_max))
         } else {
             TaskOutput::kept(limits.output_bytes_max)
         };
-        let task = self.new_task(
-            &loaded,
-            Kind::Command,
+        let task = self.new_task(NewTask {
+            id,
+            artifact: loaded.digest,
+            kind: Kind::Command,
             limits,
-            submit.trace,
+            trace: submit.trace,
+            control: Control::new(limits.cpu_ms_max),
             output,
+            bindings,
             cold,
             received_ns,
-        );
+        });
         if let Some((key, fingerprint)) = submit.idempotency {
             self.submissions
                 .borrow_mut()
@@ -304,20 +328,42 @@ impl Shard {
     where
         B: Body<Data = Bytes, Error = BodyError> + Send + 'static,
     {
+        self.invoke_bound(artifact, request, trace, &[]).await
+    }
+
+    /// As [`Shard::invoke`], with states.
+    ///
+    /// # Errors
+    /// As [`Shard::submit`].
+    pub async fn invoke_bound<B>(
+        self: &Rc<Self>,
+        artifact: &Digest,
+        request: Request<B>,
+        trace: TraceContext,
+        bindings: &[Binding],
+    ) -> Result<(Rc<Task>, Option<Response<ResponseBody>>), Error>
+    where
+        B: Body<Data = Bytes, Error = BodyError> + Send + 'static,
+    {
         let received_ns = clock::monotonic_ns();
         let (loaded, cold) = self.load(artifact).await?;
         loaded.http()?;
-        let ticket = self.admit()?;
         let limits = loaded.limits;
-        let task = self.new_task(
-            &loaded,
-            Kind::Http,
+        let id = self.next_id();
+        let bindings = self.bind_all(id, bindings, &loaded, &limits).await?;
+        let ticket = self.admit()?;
+        let task = self.new_task(NewTask {
+            id,
+            artifact: loaded.digest,
+            kind: Kind::Http,
             limits,
             trace,
-            TaskOutput::Response,
+            control: Control::new(limits.cpu_ms_max),
+            output: TaskOutput::Response,
+            bindings,
             cold,
             received_ns,
-        );
+        });
         let response = run_http(self, &task, loaded, request, ticket).await;
         Ok((task, response))
     }
@@ -421,30 +467,69 @@ impl Shard {
             .inspect_err(|_| self.metrics.task_refused())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is a fact of the one task")]
-    fn new_task(
-        &self,
-        loaded: &Loaded,
-        kind: Kind,
-        limits: TaskLimits,
-        trace: TraceContext,
-        output: TaskOutput,
-        cold: bool,
-        received_ns: u64,
-    ) -> Rc<Task> {
-        let id = self.ids.borrow_mut().next(SystemTime::now());
-        let control = Control::new(limits.cpu_ms_max);
-        let new = NewTask {
-            id,
-            artifact: loaded.digest,
-            kind,
-            limits,
-            trace,
-            control,
-            output,
-            cold,
-            received_ns,
+    /// Binds a state to a task that waits for its turn.
+    ///
+    /// # Errors
+    /// [`StateError::TaskNotQueued`], and as for a submission.
+    pub async fn bind(&self, task: &Rc<Task>, binding: Binding) -> Result<(), Error> {
+        let queued = || match task.status() {
+            Status::Queued => Ok(()),
+            status => Err(StateError::TaskNotQueued { status }),
         };
+        queued()?;
+        let (loaded, _) = self.load(&task.artifact).await?;
+        task.bindings.borrow().check(&binding, &loaded.manifest)?;
+        let more = self
+            .bind_all(
+                task.id,
+                std::slice::from_ref(&binding),
+                &loaded,
+                &task.limits,
+            )
+            .await?;
+        // Its turn may have come meanwhile, or somebody else may have taken the name.
+        queued()?;
+        let mut bindings = task.bindings.borrow_mut();
+        bindings.check(&binding, &loaded.manifest)?;
+        bindings.append(more);
+        Ok(())
+    }
+
+    async fn bind_all(
+        &self,
+        task: TaskId,
+        wanted: &[Binding],
+        loaded: &Loaded,
+        limits: &TaskLimits,
+    ) -> Result<TaskBindings, Error> {
+        let mut bindings = TaskBindings::new(Rc::clone(&self.states), limits);
+        for binding in wanted {
+            bindings
+                .bind(task, binding.clone(), &loaded.manifest)
+                .await?;
+        }
+        Ok(bindings)
+    }
+
+    /// The task that a submission's idempotency key stands for already.
+    fn first_submission(&self, submit: &Submit) -> Result<Option<Accepted>, Error> {
+        let Some((key, fingerprint)) = &submit.idempotency else {
+            return Ok(None);
+        };
+        let first = self.submissions.borrow().find(key, *fingerprint)?;
+        // A task that was forgotten meanwhile cannot be shown: then this is a new submission.
+        let task = first.and_then(|id| self.table.get(id));
+        Ok(task.map(|task| Accepted {
+            task,
+            created: false,
+        }))
+    }
+
+    fn next_id(&self) -> TaskId {
+        self.ids.borrow_mut().next(SystemTime::now())
+    }
+
+    fn new_task(&self, new: NewTask) -> Rc<Task> {
         let task = Rc::new(Task::new(new));
         self.steps.submitted(&task);
         self.table.insert(Rc::clone(&task));
@@ -474,6 +559,7 @@ pub fn lost(id: TaskId) -> task::Task {
             message,
         }),
         trace_id: None,
+        bindings: Vec::new(),
         usage: Usage::default(),
         output_bytes: 0,
         log_bytes: 0,
@@ -489,13 +575,13 @@ fn program_name(loaded: &Loaded) -> String {
         .unwrap_or_else(|| "main.wasm".into())
 }
 
-fn seed() -> Result<u64, Error> {
-    let mut bytes = [0; 8];
+fn random<const BYTES: usize>() -> Result<[u8; BYTES], Error> {
+    let mut bytes = [0; BYTES];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(
         |error| Error::Io {
             what: "cannot get random bytes".into(),
             error: error.into(),
         },
     )?;
-    Ok(u64::from_ne_bytes(bytes))
+    Ok(bytes)
 }

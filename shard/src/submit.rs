@@ -6,6 +6,7 @@ use std::sync::Arc;
 use vyr_core::digest::Digest;
 use vyr_core::id::TaskId;
 use vyr_core::limits::ARGUMENTS_BYTES_MAX;
+use vyr_core::state::Binding;
 use vyr_core::trace::TraceContext;
 
 use crate::artifact::Loaded;
@@ -26,6 +27,8 @@ pub struct Submit {
     pub input: Arc<Pipe>,
     /// Whether its output is streamed instead of kept.
     pub stream_output: bool,
+    /// States to bind it to.
+    pub bindings: Vec<Binding>,
     /// The client's trace.
     pub trace: TraceContext,
     /// The client's idempotency key and a fingerprint of the request it stands for.

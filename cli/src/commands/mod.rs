@@ -7,6 +7,7 @@ pub(crate) mod doctor;
 pub(crate) mod key;
 pub(crate) mod node;
 pub(crate) mod run;
+pub(crate) mod state;
 pub(crate) mod task;
 
 use std::future::Future;

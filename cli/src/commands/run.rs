@@ -9,9 +9,10 @@ use std::sync::Arc;
 use anyhow::Context;
 use bytes::Bytes;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use vyr_core::artifact::{Manifest, TrustKeys};
+use vyr_core::artifact::{Manifest, StateDeclaration, TrustKeys};
 use vyr_core::id::{ShardLife, ShardNumber};
-use vyr_core::limits::{ShardLimits, TaskLimits};
+use vyr_core::limits::{ShardLimits, StateLimits, TaskLimits};
+use vyr_core::state::{Binding, Mode};
 use vyr_shard::artifact::{Compiler, inspect};
 use vyr_shard::rt::{self, ExecutorConfig};
 use vyr_shard::{Pipe, PipeEnd, Shard, ShardConfig, Submit, Task};
@@ -76,12 +77,25 @@ async fn execute(
     let mut manifest = manifest;
     manifest.limits.wall_ms_max.get_or_insert(u64::MAX);
     manifest.limits.cpu_ms_max.get_or_insert(u64::MAX);
+    for name in arguments.states {
+        if !manifest.state.iter().any(|state| state.name == name) {
+            let mode = Mode::Rw;
+            manifest.state.push(StateDeclaration { name, mode });
+        }
+    }
+    // Each state that the guest opens is its own, and ends with the run.
+    let mut bindings = Vec::new();
+    for StateDeclaration { name, mode } in manifest.state.clone() {
+        let state = shard.states().create(StateLimits::NODE_CAP)?.id;
+        bindings.push(Binding { state, name, mode });
+    }
     let artifact = shard.adopt(component, manifest).await?;
     let input = Pipe::new(limits.stream_buffer_bytes_max);
     let submit = Submit {
         artifact,
         arguments: arguments.arguments,
         environment: arguments.environment,
+        bindings,
         wall_ms_max: arguments.timeout,
         input: Arc::clone(&input),
         stream_output: true,

@@ -70,6 +70,7 @@ async fn submit(client: &Client, arguments: SubmitTask) -> anyhow::Result<ExitCo
             .iter()
             .map(|(name, value)| format!("{name}={value}"))
             .collect(),
+        bindings: arguments.bindings,
         timeout: arguments.timeout.map(|ms| format!("{ms}ms")),
         idempotency_key: arguments.idempotency_key,
     };

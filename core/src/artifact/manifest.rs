@@ -11,6 +11,7 @@ use super::host::HostPattern;
 use super::json::canonical;
 use super::name::Name;
 use crate::limits::{MANIFEST_BYTES_MAX, NAME_BYTES_MAX, TaskLimits};
+use crate::state::Mode;
 
 /// Longest description, bytes.
 const DESCRIPTION_BYTES_MAX: usize = 4096;
@@ -99,19 +100,7 @@ pub struct StateDeclaration {
     pub name: String,
     /// What the guest does with it; `rw` if absent.
     #[serde(default)]
-    pub mode: StateMode,
-}
-
-/// What a guest may do with a state.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum StateMode {
-    /// Read and write.
-    #[default]
-    #[serde(rename = "rw")]
-    Rw,
-    /// Read only.
-    #[serde(rename = "ro")]
-    Ro,
+    pub mode: Mode,
 }
 
 /// Whether an instance serves one task or several.
@@ -376,13 +365,14 @@ fn each<'de, D: Deserializer<'de>>(
 
 fn state_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let fits = (1..=NAME_BYTES_MAX).contains(&text.len())
+    // wasmtime's own store has the empty name.
+    let fits = text.len() <= NAME_BYTES_MAX
         && text
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     if !fits {
         return Err(serde::de::Error::custom(
-            "a state's name is 1 to 128 letters, digits and . _ -",
+            "a state's name is at most 128 letters, digits and . _ -",
         ));
     }
     Ok(text)

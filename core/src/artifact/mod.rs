@@ -41,7 +41,7 @@ pub use host::HostPattern;
 pub use index::Generation;
 pub use keys::{Algorithm, SigningKey, TrustKey};
 pub use manifest::{
-    Capabilities, InstancePolicy, Instances, Manifest, ManifestLimits, StateDeclaration, StateMode,
+    Capabilities, InstancePolicy, Instances, Manifest, ManifestLimits, StateDeclaration,
 };
 pub use name::{Name, Tag};
 pub use read::{Artifact, StoredSignature};

@@ -15,8 +15,10 @@
 
 mod artifacts;
 mod connection;
+mod states;
 mod tasks;
 
 pub use artifacts::{Artifact, ArtifactPage, NewArtifact, Put, Signature};
 pub use connection::{Body, Client, Error, body_of_stream};
+pub use states::{KeyPage, NewState, StatePage};
 pub use tasks::{OutputStream, Submit, TaskFilter, TaskPage};

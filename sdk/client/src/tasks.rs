@@ -7,6 +7,7 @@ use hyper::body::Incoming;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use vyr_core::id::TaskId;
+use vyr_core::state::Binding;
 use vyr_core::task::Task;
 
 use crate::connection::{Body, Client, Error};
@@ -20,6 +21,8 @@ pub struct Submit {
     pub arguments: Vec<String>,
     /// Its environment, NAME=VALUE.
     pub environment: Vec<String>,
+    /// States that its guest opens; the first decides where it runs.
+    pub bindings: Vec<Binding>,
     /// Its wall-time limit, such as `30s`.
     pub timeout: Option<String>,
     /// A key under which a retry finds the first task.
@@ -180,10 +183,12 @@ impl Client {
                 .map(move |value| (name, Some(value.clone())))
                 .collect::<Vec<_>>()
         };
+        let bindings: Vec<_> = submit.bindings.iter().map(Binding::to_string).collect();
         let parameters = [("artifact", Some(submit.artifact.clone()))]
             .into_iter()
             .chain(repeated("arg", &submit.arguments))
             .chain(repeated("env", &submit.environment))
+            .chain(repeated("bind", &bindings))
             .chain([
                 ("timeout", submit.timeout.clone()),
                 ("output", output.map(str::to_owned)),

@@ -61,6 +61,16 @@ const OFFERED: &[&str] = &[
     "wasi:sockets/udp-create-socket",
 ];
 
+/// The drafts that VYR offers, in exactly these versions.
+const OFFERED_DRAFTS: &[&str] = &[
+    "wasi:keyvalue/atomics@0.2.0-draft",
+    "wasi:keyvalue/atomics@0.2.0-draft2",
+    "wasi:keyvalue/batch@0.2.0-draft",
+    "wasi:keyvalue/batch@0.2.0-draft2",
+    "wasi:keyvalue/store@0.2.0-draft",
+    "wasi:keyvalue/store@0.2.0-draft2",
+];
+
 /// Reads the outer structure of `wasm`.
 ///
 /// # Errors
@@ -151,7 +161,8 @@ fn is_offered(import: &str) -> bool {
     let Some((interface, version)) = import.split_once('@') else {
         return false;
     };
-    OFFERED.contains(&interface) && is_version_of(version, "0.2")
+    OFFERED_DRAFTS.contains(&import)
+        || OFFERED.contains(&interface) && is_version_of(version, "0.2")
 }
 
 fn explain_import(import: &str) -> String {
@@ -160,8 +171,16 @@ fn explain_import(import: &str) -> String {
         "VYR runs WASI 0.2; build for 'wasm32-wasip2' or with a WASI 0.2 world".to_owned()
     } else if OFFERED.contains(&interface) {
         format!("VYR has {interface} in version 0.2; build with the WASI 0.2 interfaces")
+    } else if let Some(draft) = OFFERED_DRAFTS.iter().find(|draft| {
+        draft
+            .split_once('@')
+            .is_some_and(|(name, _)| name == interface)
+    }) {
+        format!(
+            "VYR has {draft} and its neighbours; build for wasi:keyvalue 0.2.0-draft or 0.2.0-draft2"
+        )
     } else if interface.starts_with("wasi:") {
-        "VYR offers wasi:cli, clocks, filesystem (empty), http, io, random and sockets (denied), version 0.2; \
+        "VYR offers wasi:cli, clocks, filesystem (empty), http, io, random and sockets (denied), version 0.2, and keyvalue; \
          remove the import or build without the feature that needs it"
             .to_owned()
     } else {
@@ -254,6 +273,9 @@ mod tests {
         assert!(!is_offered("wasi:io/streams@0.20.0"));
         assert!(!is_offered("wasi:io/streams"));
         assert!(!is_offered("example:io/streams@0.2.0"));
+        assert!(is_offered("wasi:keyvalue/store@0.2.0-draft"));
+        assert!(!is_offered("wasi:keyvalue/store@0.2.0-draft3"));
+        assert!(!is_offered("wasi:keyvalue/watcher@0.2.0-draft"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use wasmtime_wasi_http::p2::bindings::Proxy;
 
 use super::{Control, Guest, Kept};
 use crate::clock;
+use crate::state::Bound;
 
 /// Tasks that one instance serves when the manifest does not say.
 const TASKS_MAX: u32 = 1000;
@@ -40,9 +41,15 @@ impl HttpInstance {
     }
 
     /// Connects it with its next task.
-    pub(crate) fn attach(&mut self, limits: &TaskLimits, control: &Arc<Control>, log: &Arc<Kept>) {
+    pub(crate) fn attach(
+        &mut self,
+        limits: &TaskLimits,
+        control: &Arc<Control>,
+        log: &Arc<Kept>,
+        bound: Vec<(String, Bound)>,
+    ) {
         self.tasks += 1;
-        self.store.data_mut().attach(limits, control, log);
+        self.store.data_mut().attach(limits, control, log, bound);
         self.store.set_epoch_deadline(1);
     }
 }

@@ -3,10 +3,12 @@
 mod control;
 mod http;
 mod instance;
+mod keyvalue;
 mod memory;
 mod pipe;
 mod stdio;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use wasmtime::Store;
@@ -23,7 +25,9 @@ pub(crate) use stdio::{Input, Kept, Log, Output};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::rt;
+use crate::state::{Bound, SharedStates};
 use http::Outgoing;
+use keyvalue::Buckets;
 use vyr_core::limits::TaskLimits;
 
 /// The data of one task's store.
@@ -32,6 +36,7 @@ pub(crate) struct Guest {
     http: WasiHttpCtx,
     table: ResourceTable,
     outgoing: Outgoing,
+    buckets: Buckets,
     memory: Memory,
     log: Log,
     control: Arc<Control>,
@@ -39,7 +44,14 @@ pub(crate) struct Guest {
 
 impl Guest {
     /// Connects the guest with its next task.
-    fn attach(&mut self, limits: &TaskLimits, control: &Arc<Control>, log: &Arc<Kept>) {
+    fn attach(
+        &mut self,
+        limits: &TaskLimits,
+        control: &Arc<Control>,
+        log: &Arc<Kept>,
+        bound: Vec<(String, Bound)>,
+    ) {
+        self.buckets.attach(bound);
         self.memory.attach(limits, Arc::clone(control));
         self.log.attach(Arc::clone(log));
         self.control = Arc::clone(control);
@@ -54,6 +66,8 @@ pub(crate) struct Wiring<'a> {
     /// `None` when it goes to the log.
     pub(crate) output: Option<Output>,
     pub(crate) log: Arc<Kept>,
+    pub(crate) states: Rc<SharedStates>,
+    pub(crate) bound: Vec<(String, Bound)>,
 }
 
 impl WasiView for Guest {
@@ -80,6 +94,7 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<Guest>, Error> {
     let mut linker = Linker::new(&engine.wasmtime);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)
         .and_then(|()| wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker))
+        .and_then(|()| keyvalue::add_to_linker(&mut linker))
         .map_err(|error| Error::Engine {
             reason: format!("{error:#}"),
         })?;
@@ -108,6 +123,7 @@ pub(crate) fn store(
         http: WasiHttpCtx::new(),
         table: ResourceTable::new(),
         outgoing: Outgoing,
+        buckets: Buckets::new(wiring.states, wiring.bound),
         memory: Memory::new(limits, Arc::clone(control)),
         log,
         control: Arc::clone(control),

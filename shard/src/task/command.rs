@@ -56,6 +56,8 @@ async fn guest_run(shard: &Rc<Shard>, task: &Rc<Task>, command: Command, ticket:
         },
         output,
         log: Arc::clone(&task.log),
+        states: Rc::clone(&shard.states),
+        bound: task.bindings.borrow().bound(),
     };
     let mut store = guest::store(&shard.engine, wiring, &task.limits, &control);
     let loaded = command.loaded;

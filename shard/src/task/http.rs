@@ -71,7 +71,12 @@ where
     let mut source = match loaded.idle.take() {
         Some(mut instance) => {
             task.set_reused();
-            instance.attach(&task.limits, &control, &task.log);
+            instance.attach(
+                &task.limits,
+                &control,
+                &task.log,
+                task.bindings.borrow().bound(),
+            );
             Source::Idle(instance)
         }
         None => Source::Fresh(new_store(shard, task)),
@@ -215,6 +220,8 @@ fn new_store(shard: &Shard, task: &Task) -> Store<Guest> {
         },
         output: None,
         log: Arc::clone(&task.log),
+        states: Rc::clone(&shard.states),
+        bound: task.bindings.borrow().bound(),
     };
     guest::store(&shard.engine, wiring, &task.limits, &task.control)
 }

@@ -135,6 +135,7 @@ fn abandoned(task: &Task) -> Outcome {
 fn end(shard: &Shard, task: &Task, outcome: Outcome) {
     let ended_ns = clock::monotonic_ns();
     if task.finish(outcome) {
+        task.bindings.borrow_mut().release();
         let (total_ns, ran) = (ended_ns - task.received_ns, task.started_ns.get() > 0);
         shard
             .metrics

@@ -27,6 +27,7 @@ pub(crate) use watch::Watch;
 
 use crate::clock;
 use crate::guest::{Control, Kept, Pipe, Stop};
+use crate::state::TaskBindings;
 
 /// One task of this shard, from acceptance until it is forgotten.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct Task {
     pub(crate) control: Arc<Control>,
     pub(crate) log: Arc<Kept>,
     output: TaskOutput,
+    /// The states it is bound to, until it has ended.
+    pub(crate) bindings: RefCell<TaskBindings>,
     progress: RefCell<Progress>,
     changed: Notify,
     /// When its request arrived, monotonic.
@@ -83,6 +86,7 @@ pub(crate) struct NewTask {
     pub(crate) trace: TraceContext,
     pub(crate) control: Arc<Control>,
     pub(crate) output: TaskOutput,
+    pub(crate) bindings: TaskBindings,
     pub(crate) cold: bool,
     pub(crate) received_ns: u64,
 }
@@ -98,6 +102,7 @@ impl Task {
             control: new.control,
             log: Kept::new(new.limits.log_bytes_max),
             output: new.output,
+            bindings: RefCell::new(new.bindings),
             progress: RefCell::new(Progress {
                 status: Status::Queued,
                 started_ms: None,
@@ -156,6 +161,7 @@ impl Task {
             exit_code: progress.exit_code,
             error: progress.error.clone(),
             trace_id: Some(self.trace.trace_id.to_string()),
+            bindings: self.bindings.borrow().describe(),
             usage: progress.usage,
             output_bytes: self.kept_output().map_or(0, |kept| kept.len()),
             log_bytes: self.log.len(),

@@ -5,5 +5,6 @@ mod commands;
 mod http_tasks;
 mod instances;
 mod limits;
+mod states;
 mod stopping;
 mod support;

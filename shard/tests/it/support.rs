@@ -99,6 +99,7 @@ pub(crate) fn submit(shard: &Shard, artifact: Digest, arguments: &[&str]) -> Sub
         artifact,
         arguments: arguments.iter().map(ToString::to_string).collect(),
         environment: Vec::new(),
+        bindings: Vec::new(),
         wall_ms_max: None,
         input,
         stream_output: false,

@@ -19,7 +19,7 @@
 use thiserror::Error;
 
 use crate::ledger::{KEY, Ledger, reading_key};
-use crate::limits::{BATCH_BYTES_MAX, GROUP_READINGS_MAX};
+use crate::limits::{BATCH_BYTES_MAX, FETCH_READINGS_MAX, GROUP_READINGS_MAX};
 use crate::lines::{Line, Lines};
 use crate::reading::{Malformed, Reading, Time};
 use crate::settings::Settings;
@@ -343,8 +343,7 @@ impl<S: Store> Collector<S> {
         let mut body = Vec::new();
         let mut number = self.ledger.first;
         while number < end {
-            let group_end = end.min(number + GROUP_READINGS_MAX as u64);
-            for line in self.read(number, group_end)? {
+            for line in self.fetch(number, end)? {
                 let line = line.ok_or_else(|| damaged(reading_key(number)))?;
                 body.extend_from_slice(&line);
                 body.push(b'\n');
@@ -374,9 +373,7 @@ impl<S: Store> Collector<S> {
     /// of a group that was cut off.
     fn find_tail(&mut self) -> Result<(), Error> {
         loop {
-            let group_end = self.tail + GROUP_READINGS_MAX as u64;
-            let lines = self.read(self.tail, group_end)?;
-            for line in lines {
+            for line in self.fetch(self.tail, u64::MAX)? {
                 let Some(line) = line else { return self.remove_remains() };
                 let refused = || damaged(reading_key(self.tail));
                 let reading = Reading::parse(&line).map_err(|_| refused())?;
@@ -396,14 +393,21 @@ impl<S: Store> Collector<S> {
     /// What comes behind it is not, and comes again with the input; it must go, or it would count as
     /// accepted when the gap is filled by other readings.
     fn remove_remains(&mut self) -> Result<(), Error> {
-        let numbers = self.tail + 1..self.tail + GROUP_READINGS_MAX as u64;
-        let lines = self.read(numbers.start, numbers.end)?;
-        let remains: Vec<u64> =
-            numbers.zip(lines).filter_map(|(number, line)| line.map(|_| number)).collect();
+        let mut remains = Vec::new();
+        let mut number = self.tail + 1;
+        let end = self.tail + GROUP_READINGS_MAX as u64;
+        while number < end {
+            for line in self.fetch(number, end)? {
+                remains.extend(line.map(|_| number));
+                number += 1;
+            }
+        }
         Ok(self.delete(remains.into_iter())?)
     }
 
-    fn read(&mut self, first: u64, end: u64) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+    /// The lines of the readings from `first` on, before `end` and as many as one call may fetch.
+    fn fetch(&mut self, first: u64, end: u64) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let end = end.min(first + FETCH_READINGS_MAX as u64);
         let keys: Vec<String> = (first..end).map(reading_key).collect();
         let mut lines = self.store.get_many(&keys)?;
         // A host that answers with fewer values than keys has said nothing of the others.

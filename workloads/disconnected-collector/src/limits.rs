@@ -11,6 +11,11 @@ pub const INPUT_CHUNK_BYTES: usize = 64 * 1024;
 /// versions that share a bucket.
 pub const GROUP_READINGS_MAX: usize = 256;
 
+/// Readings that are fetched from the store in one call: few enough that the longest ones fit into the
+/// 2 MiB that a host may set as the bound of a call. What is written in one call is bounded by what is
+/// read from the input in one.
+pub const FETCH_READINGS_MAX: usize = 64;
+
 /// Stations known to one bucket. The ledger names each of them.
 pub const STATIONS_MAX: usize = 1024;
 
@@ -46,5 +51,6 @@ pub const RETRY_MS_MAX: u64 = 3_600_000;
 pub const DRAIN_SECONDS_MAX: u64 = 7 * 24 * 3_600;
 
 const _: () = assert!(LINE_BYTES_MAX <= INPUT_CHUNK_BYTES && LINE_BYTES_MAX <= BATCH_BYTES_MAX);
+const _: () = assert!(FETCH_READINGS_MAX * LINE_BYTES_MAX <= 1024 * 1024);
 const _: () = assert!(CONNECT_MS_MAX <= REQUEST_MS_MAX && FIRST_BYTE_MS_MAX <= REQUEST_MS_MAX);
 const _: () = assert!(RETRY_MS_MIN <= RETRY_MS_MAX);

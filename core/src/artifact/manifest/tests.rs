@@ -28,7 +28,7 @@ idle_ms_max = 5000
 fn a_full_manifest_is_read_and_stored_canonically() {
     let manifest = Manifest::from_toml(FULL).expect("it is valid");
     assert_eq!(manifest.limits.wall_ms_max, Some(1000));
-    assert_eq!(manifest.state[0].mode, StateMode::Rw);
+    assert_eq!(manifest.state[0].mode, Mode::Rw);
     assert!(manifest.capabilities.allows_host("api.example.org", 8443));
     assert!(!manifest.capabilities.allows_host("example.org", 443));
     let json = manifest.to_canonical_json();
@@ -226,11 +226,7 @@ fn manifests() -> impl Strategy<Value = Manifest> {
                 .into_iter()
                 .map(|(name, read_only)| StateDeclaration {
                     name,
-                    mode: if read_only {
-                        StateMode::Ro
-                    } else {
-                        StateMode::Rw
-                    },
+                    mode: if read_only { Mode::Ro } else { Mode::Rw },
                 })
                 .collect(),
             instances,

@@ -2,8 +2,8 @@
 
 use disconnected_collector::{Store, StoreError};
 
-use crate::bindings::wasi::keyvalue::batch;
-use crate::bindings::wasi::keyvalue::store::{self, Error};
+use crate::bindings::wasi::keyvalue0_2_0_draft::batch;
+use crate::bindings::wasi::keyvalue0_2_0_draft::store::{self, Error};
 
 /// An open bucket. It is opened once in a task: a host may give each opening a copy of its own.
 pub(crate) struct Bucket(store::Bucket);

@@ -65,7 +65,7 @@ fn a_task_that_is_killed_anywhere_loses_and_repeats_nothing() {
 #[test]
 fn so_does_one_that_is_killed_again_while_it_recovers() {
     let sent = readings(20);
-    let next_calls: Vec<u64> = (1..=12).collect();
+    let next_calls: Vec<u64> = (1..=16).collect();
     for cut in CUTS {
         for next_cut in [Cut::Before, Cut::Odd, Cut::AllButFirst] {
             for chunks_per_request in [1, 4] {
@@ -82,7 +82,7 @@ fn so_does_one_whose_store_is_full() {
     for cut in CUTS {
         for bytes_max in [900, 1_200, 1_700] {
             let task = Task { cut, success_every: 2, chunk_bytes: 1_500, ..Task::UNDISTURBED };
-            kill_at_every_call("full", &sent, task, Cut::Odd, &[5, 9, u64::MAX], bytes_max);
+            kill_at_every_call("full", &sent, task, Cut::Odd, &[8, 12, u64::MAX], bytes_max);
         }
     }
 }
@@ -94,7 +94,7 @@ fn readings_behind_a_gap_do_not_come_back_when_other_input_fills_it() {
     let mut sink = Sink::default();
     // Of the group of twelve only every other reading is written.
     let whole = Task { chunk_bytes: 1 << 20, options: "--batch-readings=100", ..Task::UNDISTURBED };
-    let cut = Task { killed_at_call: 6, cut: Cut::Odd, ..whole };
+    let cut = Task { killed_at_call: 9, cut: Cut::Odd, ..whole };
     assert!(cut.run(&bucket, &mut sink, &input(&sent[..12])).is_err());
     let kept = bucket.borrow().entries.keys().filter(|key| key.starts_with("reading/")).count();
     assert_eq!((kept, sink.readings.len()), (6, 0), "the kill must come in the group");

@@ -28,8 +28,8 @@ impl Cut {
         match self {
             Self::Before => false,
             Self::After => true,
-            Self::Odd => place % 2 == 1,
-            Self::Even => place % 2 == 0,
+            Self::Odd => !place.is_multiple_of(2),
+            Self::Even => place.is_multiple_of(2),
             Self::AllButFirst => place > 0,
         }
     }
