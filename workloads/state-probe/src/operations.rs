@@ -90,7 +90,8 @@ fn old(bucket: &str, words: &[&str]) -> Result<String, Error> {
             let keys: Vec<_> = keys.iter().map(ToString::to_string).collect();
             draft::batch::get_many(&bucket, &keys).map(|found| {
                 let found = found.into_iter().flatten();
-                let found: Vec<_> = found.map(|(key, value)| format!("{key}={}", shown(Some(value)))).collect();
+                let found: Vec<_> =
+                    found.map(|(key, value)| format!("{key}={}", shown(Some(value)))).collect();
                 found.join(" ")
             })
         }
@@ -149,7 +150,8 @@ fn race(bucket: &Bucket, key: &str, times: u64) -> Result<String, Error> {
     for _ in 0..times {
         let mut cas = Cas::new(bucket, key)?;
         loop {
-            let now: u64 = cas.current()?.map_or(Ok(0), |value| number(&String::from_utf8_lossy(&value)))?;
+            let now: u64 =
+                cas.current()?.map_or(Ok(0), |value| number(&String::from_utf8_lossy(&value)))?;
             // Between the two, other tasks have a chance to write.
             monotonic_clock::subscribe_duration(1).block();
             match atomics::swap(cas, (now + 1).to_string().as_bytes()) {
