@@ -72,12 +72,34 @@ pub(crate) enum Command {
         /// For which shell
         shell: clap_complete::Shell,
     },
+    /// Where the disconnected-collector delivers to; 'scripts/collector-outage' starts it
+    #[command(hide = true)]
+    ReadingsSink(ReadingsSink),
     /// One shard; 'vyr node' starts it
     #[command(hide = true)]
     ShardProcess,
     /// The compiler; a shard starts it
     #[command(hide = true)]
     CompileArtifact { wasm: PathBuf, out: PathBuf },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReadingsSink {
+    /// Address to listen on
+    #[arg(long)]
+    pub(crate) listen: SocketAddr,
+    /// File that keeps what was delivered
+    #[arg(long)]
+    pub(crate) journal: PathBuf,
+    /// Store one in so many batches and answer 500
+    #[arg(long, default_value_t = 0)]
+    pub(crate) fail_every: u64,
+    /// Answer one in so many requests late
+    #[arg(long, default_value_t = 0)]
+    pub(crate) slow_every: u64,
+    /// How late
+    #[arg(long, default_value = "0ms", value_parser = milliseconds)]
+    pub(crate) slow: u64,
 }
 
 /// How results are printed.

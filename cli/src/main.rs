@@ -5,6 +5,7 @@ mod commands;
 mod failure;
 mod node;
 mod output;
+mod sink;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,15 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Bench { command } => commands::bench::run(command),
         Command::Doctor(doctor) => commands::doctor::run(&doctor),
         Command::Completions { shell } => Ok(commands::completions(shell)),
+        Command::ReadingsSink(sink) => {
+            let faults = sink::Faults {
+                fail_every: sink.fail_every,
+                slow_every: sink.slow_every,
+                slow: std::time::Duration::from_millis(sink.slow),
+            };
+            sink::run(sink.listen, &sink.journal, faults)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::ShardProcess => node::shard_process(),
         Command::CompileArtifact { wasm, out } => {
             vyr_shard::artifact::compile_file(&wasm, &out)?;

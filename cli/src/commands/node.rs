@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::Deserialize;
+use vyr_core::artifact::PermittedHost;
 use vyr_core::id::SHARDS_MAX;
-use vyr_core::limits::{HttpLimits, ShardLimits, TaskLimits};
+use vyr_core::limits::{HttpLimits, OutgoingLimits, ShardLimits, TaskLimits};
 
 use super::{read_text, user_dir};
 use crate::arguments::Node;

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt as _, Empty};
 use serde::{Deserialize, Serialize};
 use vyr_core::artifact::{Manifest, TrustKeys};
 use vyr_core::id::{ShardLife, ShardNumber};
-use vyr_core::limits::{ShardLimits, TaskLimits};
+use vyr_core::limits::{OutgoingLimits, ShardLimits, TaskLimits};
 use vyr_shard::artifact::Compiler;
 use vyr_shard::rt::{self, ExecutorChoice, ExecutorConfig};
 use vyr_shard::{BodyError, Shard, ShardConfig};

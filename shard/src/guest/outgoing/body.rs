@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use wasmtime_wasi_http::Error;
 
+use super::client::of_hyper;
 use crate::rt;
 
 /// A response's body whose sender must not pause, last or send too much.
@@ -54,7 +55,9 @@ impl Body for Received {
             Poll::Ready(frame) => {
                 this.paused = None;
                 let Some(Ok(frame)) = frame else {
-                    return Poll::Ready(frame.map(|result| result.map_err(Error::from)));
+                    return Poll::Ready(
+                        frame.map(|result| result.map_err(|error| of_hyper(&error))),
+                    );
                 };
                 this.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
                 if this.bytes > this.bytes_max {

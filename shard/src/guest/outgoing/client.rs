@@ -126,14 +126,15 @@ impl Client {
                     // sent again on a new one.
                     Err(mut failed) => match failed.take_message() {
                         Some(unsent) => request = unsent,
-                        None => return Err(Failed::from(Error::from(failed.into_error()))),
+                        None => return Err(Failed::from(of_hyper(&failed.into_error()))),
                     },
                 }
             }
             let mut sender = rt::timeout(connect_max, self.connect(&permit))
                 .await
                 .map_err(|_| Error::ConnectionTimeout)??;
-            let response = sender.send_request(request).await.map_err(Error::from)?;
+            let sent = sender.send_request(request).await;
+            let response = sent.map_err(|error| of_hyper(&error))?;
             Ok((sender, response))
         };
         let left = deadline.saturating_duration_since(Instant::now());
@@ -158,6 +159,17 @@ impl Client {
             )
         })?;
         connect(permit, &self.tls, open).await
+    }
+}
+
+/// What a guest is told when a connection fails.
+pub(super) fn of_hyper(error: &hyper::Error) -> Error {
+    if error.is_parse() {
+        Error::HttpProtocolError
+    } else if error.is_body_write_aborted() || error.is_user() {
+        Error::HttpRequestBodySize(None)
+    } else {
+        Error::ConnectionTerminated
     }
 }
 

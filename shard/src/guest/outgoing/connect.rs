@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::address::resolve;
-use super::client::Failed;
+use super::client::{Failed, of_hyper};
 use super::permit::Permit;
 use super::pool::Open;
 use super::tls::Tls;
@@ -67,7 +67,7 @@ async fn handshake<S: AsyncRead + AsyncWrite + Unpin + 'static>(
 ) -> Result<SendRequest<WasiBody>, Failed> {
     let (sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
-        .map_err(Error::from)?;
+        .map_err(|error| of_hyper(&error))?;
     rt::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a guest's connection ended");

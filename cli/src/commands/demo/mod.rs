@@ -1,5 +1,7 @@
 //! `vyr demo`: the whole way of an artifact on a node that exists only for it.
 
+mod collector;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -21,11 +23,12 @@ use vyr_core::task::{Status, Task};
 use super::block_on;
 use crate::failure::CANCELLED;
 use crate::output;
+use collector::Uplink;
 
 /// The reference workload, its real input, and what an independent program makes of that input.
-const WASM: &[u8] = include_bytes!("../../../workloads/artifacts/event-transform.wasm");
-const EVENTS: &[u8] = include_bytes!("../../../workloads/data/flights-sample.ndjson");
-const EXPECTED: &[u8] = include_bytes!("../../../workloads/data/flights-sample.expected.ndjson");
+const WASM: &[u8] = include_bytes!("../../../../workloads/artifacts/event-transform.wasm");
+const EVENTS: &[u8] = include_bytes!("../../../../workloads/data/flights-sample.ndjson");
+const EXPECTED: &[u8] = include_bytes!("../../../../workloads/data/flights-sample.expected.ndjson");
 
 const NAME: &str = "event-transform";
 const HTTP_TASKS: u64 = 6000;
@@ -41,8 +44,9 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     eprintln!("· key pair");
     let key = SigningKey::generate(Default::default())?;
     key.write_pair(&dir.path().join("key.pem"))?;
-    let node = Node::start(dir.path())?;
-    let outcome = show(&node, &key);
+    let mut uplink = Uplink::new()?;
+    let node = Node::start(dir.path(), uplink.address())?;
+    let outcome = show(&node, &key, &mut uplink);
     node.stop()?;
     outcome?;
     let path = dir.path().to_owned();
@@ -56,24 +60,25 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(node: &Node, key: &SigningKey) -> anyhow::Result<()> {
+fn show(node: &Node, key: &SigningKey, uplink: &mut Uplink) -> anyhow::Result<()> {
     let client = Client::new(&node.url)?;
     let task = block_on(async {
         eprintln!("· put and sign {NAME}.wasm ({} KiB)", WASM.len() >> 10);
-        let digest = put(&client, key).await?;
+        let artifact = NewArtifact {
+            wasm: WASM.into(),
+            name: Some(NAME.into()),
+            ..NewArtifact::default()
+        };
+        let digest = put(&client, key, artifact).await?;
         println!("artifact  {NAME}  {digest}");
         command_task(&client).await
     })?;
     show_steps(&task)?;
-    http_tasks(node.address)
+    http_tasks(node.address)?;
+    block_on(collector::show(&client, key, uplink))
 }
 
-async fn put(client: &Client, key: &SigningKey) -> anyhow::Result<String> {
-    let artifact = NewArtifact {
-        wasm: WASM.into(),
-        name: Some(NAME.into()),
-        ..NewArtifact::default()
-    };
+async fn put(client: &Client, key: &SigningKey, artifact: NewArtifact) -> anyhow::Result<String> {
     let unsigned = client.put_artifact(artifact.clone()).await;
     ensure!(
         unsigned.is_err(),
@@ -291,7 +296,7 @@ struct Node {
 }
 
 impl Node {
-    fn start(dir: &Path) -> anyhow::Result<Self> {
+    fn start(dir: &Path, uplink: SocketAddr) -> anyhow::Result<Self> {
         let mut process = Command::new(crate::node::own_program())
             .args([
                 "node",
@@ -302,6 +307,8 @@ impl Node {
                 "--data-dir",
             ])
             .arg(dir.join("node"))
+            .arg("--outgoing-host")
+            .arg(uplink.to_string())
             .arg("--trust-key")
             .arg(dir.join("key.pem.pub"))
             .env(
