@@ -34,7 +34,7 @@ pub(crate) const TASK_ID: HeaderName = HeaderName::from_static("vyr-task-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 const SUBMIT_PARAMETERS: &[&str] = &[
-    "artifact", "arg", "env", "bind", "timeout", "wait", "output",
+    "artifact", "arg", "env", "config", "bind", "timeout", "wait", "output",
 ];
 const LIST_PARAMETERS: &[&str] = &["status", "artifact", "cursor", "limit"];
 /// Rows of a page when the client names no number.
@@ -52,6 +52,8 @@ struct SubmitDocument {
     input: Option<String>,
     input_base64: Option<String>,
     timeout_ms: Option<u64>,
+    #[serde(default)]
+    config: BTreeMap<String, String>,
     #[serde(default)]
     bindings: Vec<Binding>,
 }
@@ -252,18 +254,24 @@ fn submit_of_query(app: &App, query: &Query, wanted: &Wanted) -> Result<Submit, 
     let reference: Reference = query
         .parsed("artifact")?
         .ok_or_else(|| Failure::invalid("query parameter 'artifact' is missing"))?;
-    let mut environment = Vec::new();
-    for pair in query.all("env") {
-        let (name, value) = pair
-            .split_once('=')
-            .ok_or_else(|| Failure::invalid(format!("env is '{pair}'; give NAME=VALUE")))?;
-        environment.push((name.to_owned(), value.to_owned()));
-    }
+    let pairs = |parameter| {
+        let pair = move |pair: &str| match pair.split_once('=') {
+            Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+            None => Err(Failure::invalid(format!(
+                "{parameter} is '{pair}'; give NAME=VALUE"
+            ))),
+        };
+        query
+            .all(parameter)
+            .map(pair)
+            .collect::<Result<Vec<_>, _>>()
+    };
     Ok(Submit {
         artifact: app.shard.resolve(&reference)?,
         arguments: query.all("arg").map(str::to_owned).collect(),
         bindings: Vec::new(),
-        environment,
+        environment: pairs("env")?,
+        config: pairs("config")?,
         wall_ms_max: query.duration("timeout")?.map(millis),
         input: Pipe::new(app.shard.limits().stream_buffer_bytes_max),
         stream_output: wanted.stream_output,
@@ -294,6 +302,7 @@ fn submit_of_document(
         arguments: document.args,
         bindings: document.bindings,
         environment: document.env.into_iter().collect(),
+        config: document.config.into_iter().collect(),
         wall_ms_max: document.timeout_ms,
         input: holding(input),
         stream_output: wanted.stream_output,
@@ -359,7 +368,7 @@ fn fingerprint(submit: &Submit) -> u64 {
         "{}\0{:?}\0{:?}\0{:?}\0{:?}\0{}",
         submit.artifact,
         submit.arguments,
-        submit.environment,
+        (&submit.environment, &submit.config),
         submit.bindings,
         submit.wall_ms_max,
         submit.stream_output

@@ -122,6 +122,9 @@ pub(crate) struct Run {
     /// A host that the guest may call: HOST[:PORT] or *.HOST[:PORT]; may repeat
     #[arg(long = "outgoing-host", value_name = "HOST")]
     pub(crate) outgoing_hosts: Vec<vyr_core::artifact::HostPattern>,
+    /// A setting that the guest reads through wasi:config; may repeat
+    #[arg(long = "config", value_name = "NAME=VALUE", value_parser = environment)]
+    pub(crate) config: Vec<(String, String)>,
     /// A name that the guest opens a state by, besides the manifest's; may repeat
     #[arg(long = "state", value_name = "NAME")]
     pub(crate) states: Vec<String>,
@@ -317,6 +320,9 @@ pub(crate) struct SubmitTask {
     /// An environment variable; may repeat
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = environment)]
     pub(crate) environment: Vec<(String, String)>,
+    /// A setting that the guest reads through wasi:config, instead of the manifest's; may repeat
+    #[arg(long = "config", value_name = "NAME=VALUE", value_parser = environment)]
+    pub(crate) config: Vec<(String, String)>,
     /// A state that the guest opens as NAME; may repeat, the first decides the shard
     #[arg(long = "bind", value_name = "STATE=NAME[:ro]")]
     pub(crate) bindings: Vec<vyr_core::state::Binding>,

@@ -1,6 +1,7 @@
 //! The shard: what the HTTP side and the command line see of everything below.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::artifact::{CompiledCache, Compiler, Loaded, Loader, Preparer};
 use crate::clock;
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::guest::{Client, Control, Pipe, Stop};
+use crate::guest::{Client, Config, Control, Pipe, Stop};
 use crate::metrics::Metrics;
 use crate::rt;
 use crate::state::{Secret, SharedStates, StateError, States, TaskBindings};
@@ -305,6 +306,7 @@ impl Shard {
             arguments: std::iter::once(program_name(&loaded))
                 .chain(submit.arguments)
                 .collect(),
+            config: with_changes(&loaded.config, submit.config),
             loaded,
             environment: submit.environment,
             input: submit.input,
@@ -572,6 +574,16 @@ pub fn lost(id: TaskId) -> task::Task {
         log_bytes: 0,
         log_bytes_dropped: 0,
     }
+}
+
+/// An artifact's settings with those of a submission.
+fn with_changes(config: &Config, changes: Vec<(String, String)>) -> Config {
+    if changes.is_empty() {
+        return Arc::clone(config);
+    }
+    let mut changed = BTreeMap::clone(config);
+    changed.extend(changes);
+    Arc::new(changed)
 }
 
 fn program_name(loaded: &Loaded) -> String {

@@ -21,6 +21,8 @@ pub struct Submit {
     pub arguments: Vec<String>,
     /// Environment.
     pub environment: Vec<(String, String)>,
+    /// Settings that change those of the artifact's manifest.
+    pub config: Vec<(String, String)>,
     /// Wall-time limit that the client asks for, milliseconds.
     pub wall_ms_max: Option<u64>,
     /// Its standard input.
@@ -87,12 +89,13 @@ pub(crate) fn check_arguments(submit: &Submit) -> Result<(), Error> {
     let environment: usize = submit
         .environment
         .iter()
+        .chain(&submit.config)
         .map(|(name, value)| name.len() + value.len())
         .sum();
     let bytes = arguments + environment;
     if bytes > ARGUMENTS_BYTES_MAX {
         return Err(Error::RequestInvalid(format!(
-            "arguments and environment are {bytes} bytes, the bound is {ARGUMENTS_BYTES_MAX}; send data as input"
+            "arguments, environment and settings are {bytes} bytes, the bound is {ARGUMENTS_BYTES_MAX}; send data as input"
         )));
     }
     let has_nul = |text: &String| text.contains('\0');

@@ -111,6 +111,7 @@ async fn execute(
         arguments: arguments.arguments,
         environment: arguments.environment,
         bindings,
+        config: arguments.config,
         wall_ms_max: arguments.timeout,
         input: Arc::clone(&input),
         stream_output: true,

@@ -65,11 +65,8 @@ async fn submit(client: &Client, arguments: SubmitTask) -> anyhow::Result<ExitCo
     let submit = Submit {
         artifact: arguments.reference,
         arguments: [arguments.argument, arguments.arguments].concat(),
-        environment: arguments
-            .environment
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect(),
+        environment: pairs(&arguments.environment),
+        config: pairs(&arguments.config),
         bindings: arguments.bindings,
         timeout: arguments.timeout.map(|ms| format!("{ms}ms")),
         idempotency_key: arguments.idempotency_key,
@@ -84,6 +81,13 @@ async fn submit(client: &Client, arguments: SubmitTask) -> anyhow::Result<ExitCo
         task.id
     );
     Ok(ExitCode::SUCCESS)
+}
+
+fn pairs(pairs: &[(String, String)]) -> Vec<String> {
+    let pairs = pairs.iter();
+    pairs
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
 }
 
 /// Prints the output as it comes, then the log, and ends as the guest ended.

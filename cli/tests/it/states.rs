@@ -474,6 +474,63 @@ fn the_command_line_does_all_of_it() {
     );
 }
 
+#[test]
+fn settings_are_the_manifests_unless_the_submission_says_otherwise() {
+    let node = Node::start(&[]);
+    let manifest = node.dir.path().join("manifest.toml");
+    std::fs::write(&manifest, "[config]\nregion = \"edge\"\nlevel = \"3\"\n").expect("written");
+    let manifest = manifest.to_str().expect("UTF-8");
+    let probe = guest("state-probe.wasm");
+    let put = node.vyr(
+        &[
+            "artifact",
+            "put",
+            &probe,
+            "--name",
+            "states",
+            "--manifest",
+            manifest,
+        ],
+        b"",
+    );
+    assert!(put.status.success(), "{}", stderr(&put));
+    let asked = ["config", "region", "--", "config", "missing"];
+    let submit = |more: &[&str]| {
+        let arguments = [
+            &["task", "submit", "states", "--wait"],
+            more,
+            &["--"],
+            &asked,
+        ]
+        .concat();
+        stdout(&node.vyr(&arguments, b""))
+    };
+    assert_eq!(submit(&[]), "edge of 2\nnone of 2\n");
+    assert_eq!(
+        submit(&["--config", "region=cloud", "--config", "missing=x=y"]),
+        "cloud of 3\nx=y of 3\n"
+    );
+    let answer = node.request("GET", "/run/states/config/level", &[], b"");
+    assert_eq!(answer.text(), "3 of 2\n");
+    let document =
+        json!({"artifact": "states", "args": ["config", "region"], "config": {"region": "laptop"}});
+    let headers = ["content-type: application/json"];
+    let task = node.request(
+        "POST",
+        "/v0/tasks?wait=30s",
+        &headers,
+        document.to_string().as_bytes(),
+    );
+    let id = task.json()["id"].as_str().expect("an id").to_owned();
+    let output = node.request("GET", &format!("/v0/tasks/{id}/output"), &[], b"");
+    assert_eq!(output.text(), "laptop of 2\n");
+    let alone = run(
+        &["run", "--config", "region=here", &probe, "config", "region"],
+        b"",
+    );
+    assert_eq!(stdout(&alone), "here of 1\n", "{}", stderr(&alone));
+}
+
 /// One operation as its client saw it.
 #[derive(Clone, Copy)]
 struct Event {

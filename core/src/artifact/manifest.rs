@@ -4,6 +4,8 @@
 //! or default left out), so that one meaning has one digest. Every field may be left out; unknown
 //! fields are refused.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::error::Error;
@@ -41,6 +43,9 @@ pub struct Manifest {
     /// The state it uses.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "states")]
     pub state: Vec<StateDeclaration>,
+    /// Settings that its guest reads through `wasi:config`; a submission may change them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, String>,
     /// How its instances are used.
     #[serde(skip_serializing_if = "is_default")]
     pub instances: Instances,

@@ -21,6 +21,8 @@ pub struct Submit {
     pub arguments: Vec<String>,
     /// Its environment, NAME=VALUE.
     pub environment: Vec<String>,
+    /// Settings that it reads through `wasi:config`, NAME=VALUE.
+    pub config: Vec<String>,
     /// States that its guest opens; the first decides where it runs.
     pub bindings: Vec<Binding>,
     /// Its wall-time limit, such as `30s`.
@@ -188,6 +190,7 @@ impl Client {
             .into_iter()
             .chain(repeated("arg", &submit.arguments))
             .chain(repeated("env", &submit.environment))
+            .chain(repeated("config", &submit.config))
             .chain(repeated("bind", &bindings))
             .chain([
                 ("timeout", submit.timeout.clone()),

@@ -63,6 +63,8 @@ const OFFERED: &[&str] = &[
 
 /// The drafts that VYR offers, in exactly these versions.
 const OFFERED_DRAFTS: &[&str] = &[
+    "wasi:config/store@0.2.0-draft",
+    "wasi:config/store@0.2.0-rc.1",
     "wasi:keyvalue/atomics@0.2.0-draft",
     "wasi:keyvalue/atomics@0.2.0-draft2",
     "wasi:keyvalue/batch@0.2.0-draft",
@@ -177,10 +179,10 @@ fn explain_import(import: &str) -> String {
             .is_some_and(|(name, _)| name == interface)
     }) {
         format!(
-            "VYR has {draft} and its neighbours; build for wasi:keyvalue 0.2.0-draft or 0.2.0-draft2"
+            "VYR has {draft}; build for wasi:keyvalue 0.2.0-draft or 0.2.0-draft2, wasi:config 0.2.0-rc.1 or 0.2.0-draft"
         )
     } else if interface.starts_with("wasi:") {
-        "VYR offers wasi:cli, clocks, filesystem (empty), http, io, random and sockets (denied), version 0.2, and keyvalue; \
+        "VYR offers wasi:cli, clocks, filesystem (empty), http, io, random and sockets (denied), version 0.2, config and keyvalue; \
          remove the import or build without the feature that needs it"
             .to_owned()
     } else {

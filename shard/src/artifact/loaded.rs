@@ -21,7 +21,7 @@ use super::compiled::CompiledCache;
 use super::inspect::inspect;
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::guest::{Guest, IdleCount, IdleInstances, linker};
+use crate::guest::{Config, Guest, IdleCount, IdleInstances, linker};
 use crate::rt;
 
 /// An artifact ready to be instantiated.
@@ -31,6 +31,8 @@ pub(crate) struct Loaded {
     pub(crate) limits: TaskLimits,
     /// The hosts that its guest may call if the node permits them.
     pub(crate) hosts: Arc<[HostPattern]>,
+    /// Its settings.
+    pub(crate) config: Config,
     command: Option<CommandPre<Guest>>,
     http: Option<ProxyPre<Guest>>,
     /// Instances that wait for their next HTTP task.
@@ -51,6 +53,7 @@ impl Loaded {
         Self {
             digest,
             hosts: manifest.capabilities.host_patterns().collect(),
+            config: Arc::new(manifest.config.clone()),
             manifest,
             limits,
             command,

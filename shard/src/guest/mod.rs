@@ -1,5 +1,7 @@
 //! The host side of one guest: what a task's store holds and which interfaces it offers.
 
+mod bindings;
+mod config;
 mod control;
 mod instance;
 mod keyvalue;
@@ -26,6 +28,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::rt;
 use crate::state::{Bound, SharedStates};
+pub(crate) use config::Config;
 use keyvalue::Buckets;
 pub(crate) use outgoing::Client;
 use outgoing::Outgoing;
@@ -41,6 +44,7 @@ pub(crate) struct Guest {
     table: ResourceTable,
     outgoing: Outgoing,
     buckets: Buckets,
+    config: Config,
     memory: Memory,
     log: Log,
     control: Arc<Control>,
@@ -79,6 +83,7 @@ pub(crate) struct Wiring<'a> {
     /// The hosts that the artifact's manifest names.
     pub(crate) hosts: Arc<[HostPattern]>,
     pub(crate) trace: TraceContext,
+    pub(crate) config: Config,
 }
 
 impl WasiView for Guest {
@@ -106,6 +111,7 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<Guest>, Error> {
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)
         .and_then(|()| wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker))
         .and_then(|()| keyvalue::add_to_linker(&mut linker))
+        .and_then(|()| config::add_to_linker(&mut linker))
         .map_err(|error| Error::Engine {
             reason: format!("{error:#}"),
         })?;
@@ -140,6 +146,7 @@ pub(crate) fn store(
             log.clone(),
             wiring.trace,
         ),
+        config: wiring.config,
         buckets: Buckets::new(wiring.states, wiring.bound),
         memory: Memory::new(limits, Arc::clone(control)),
         log,

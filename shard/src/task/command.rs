@@ -8,7 +8,7 @@ use super::{Outcome, Task, TaskOutput};
 use crate::admission::Ticket;
 use crate::artifact::Loaded;
 use crate::clock;
-use crate::guest::{self, Guarded, Input, Output, Pipe, PipeEnd, Wiring};
+use crate::guest::{self, Config, Guarded, Input, Output, Pipe, PipeEnd, Wiring};
 use crate::shard::Shard;
 
 /// What a command is started with.
@@ -16,6 +16,7 @@ pub(crate) struct Command {
     pub(crate) loaded: Rc<Loaded>,
     pub(crate) arguments: Vec<String>,
     pub(crate) environment: Vec<(String, String)>,
+    pub(crate) config: Config,
     pub(crate) input: Arc<Pipe>,
 }
 
@@ -62,6 +63,7 @@ async fn guest_run(shard: &Rc<Shard>, task: &Rc<Task>, command: Command, ticket:
         artifact: task.artifact,
         hosts: Arc::clone(&command.loaded.hosts),
         trace: task.trace,
+        config: command.config,
     };
     let mut store = guest::store(&shard.engine, wiring, &task.limits, &control);
     let loaded = command.loaded;

@@ -227,6 +227,7 @@ fn new_store(shard: &Shard, task: &Task, loaded: &Loaded) -> Store<Guest> {
         artifact: task.artifact,
         hosts: Arc::clone(&loaded.hosts),
         trace: task.trace,
+        config: Arc::clone(&loaded.config),
     };
     guest::store(&shard.engine, wiring, &task.limits, &task.control)
 }

@@ -111,6 +111,7 @@ pub(crate) fn submit(shard: &Shard, artifact: Digest, arguments: &[&str]) -> Sub
         arguments: arguments.iter().map(ToString::to_string).collect(),
         environment: Vec::new(),
         bindings: Vec::new(),
+        config: Vec::new(),
         wall_ms_max: None,
         input,
         stream_output: false,

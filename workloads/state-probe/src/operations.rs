@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 
 use crate::bindings::wasi::clocks::monotonic_clock;
+use crate::bindings::wasi::{config0_2_0_draft as config_draft, config0_2_0_rc_1 as config};
 use crate::bindings::wasi::keyvalue0_2_0_draft as draft;
 use crate::bindings::wasi::keyvalue0_2_0_draft2 as draft2;
 use draft2::atomics::{self, Cas, CasError};
@@ -18,6 +19,7 @@ thread_local! {
 
 pub(crate) fn run(words: &[&str]) -> String {
     let result = match words {
+        ["config", name] => Ok(setting(name)),
         ["old", bucket, rest @ ..] => old(bucket, rest),
         ["kept", rest @ ..] => KEPT.with_borrow(|bucket| match bucket {
             Some(bucket) => operate(bucket, rest),
@@ -66,6 +68,13 @@ fn operate(bucket: &Bucket, words: &[&str]) -> Result<String, Error> {
         }
         _ => Ok(run(&[])),
     }
+}
+
+/// A setting through one draft, and how many there are through the other.
+fn setting(name: &str) -> String {
+    let value = config::store::get(name).ok().flatten().unwrap_or("none".into());
+    let count = config_draft::store::get_all().map_or(0, |all| all.len());
+    format!("{value} of {count}")
 }
 
 /// The older draft, as far as it differs.

@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use std::collections::BTreeMap;
+
 use super::*;
 
 const FULL: &str = r#"
@@ -233,6 +235,7 @@ fn manifests() -> impl Strategy<Value = Manifest> {
                     mode: if read_only { Mode::Ro } else { Mode::Rw },
                 })
                 .collect(),
+            config: BTreeMap::from([("a setting".into(), "its value".into())]),
             instances,
         },
     )

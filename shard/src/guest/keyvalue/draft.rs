@@ -2,7 +2,7 @@
 
 use wasmtime::component::Resource;
 
-use super::bindings::wasi::keyvalue0_2_0_draft::{atomics, batch, store};
+use super::super::bindings::wasi::keyvalue0_2_0_draft::{atomics, batch, store};
 use super::buckets::{Bucket, BucketError, KeyValue};
 use crate::state::Call;
 

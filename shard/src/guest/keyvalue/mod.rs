@@ -3,8 +3,7 @@
 //! Two drafts are offered, `0.2.0-draft` (wasmtime, wasmCloud) and `0.2.0-draft2` (Spin). Both are thin:
 //! what an operation does is the state kernel's affair.
 
-mod bindings;
-mod buckets;
+pub(super) mod buckets;
 mod draft;
 mod draft2;
 
@@ -30,7 +29,7 @@ fn view(guest: &mut Guest) -> KeyValue<'_> {
 
 /// Adds both drafts.
 pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    use bindings::wasi::{keyvalue0_2_0_draft as draft, keyvalue0_2_0_draft2 as draft2};
+    use super::bindings::wasi::{keyvalue0_2_0_draft as draft, keyvalue0_2_0_draft2 as draft2};
     draft::store::add_to_linker::<_, HasKeyValue>(linker, view)?;
     draft::atomics::add_to_linker::<_, HasKeyValue>(linker, view)?;
     draft::batch::add_to_linker::<_, HasKeyValue>(linker, view)?;
