@@ -15,9 +15,18 @@ use vyr_shard::{BodyError, Pipe, PipeEnd, Task, rt};
 
 use crate::failure::Failure;
 
+/// What is read of a request's body that nobody wants, at most.
+const DRAIN_BYTES_MAX: usize = 16 << 20;
+/// How long it is read, at most.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// A request's body whose sender must not pause too long.
+///
+/// What is left of it when nobody wants it any more is read and thrown away within bounds: a connection
+/// that is closed over unread bytes can lose the answer that says why.
 pub(crate) struct RequestBody {
-    incoming: Incoming,
+    /// `None` only while it is dropped.
+    incoming: Option<Incoming>,
     pause_max: Duration,
     paused: Option<Pin<Box<rt::Sleep>>>,
 }
@@ -25,7 +34,7 @@ pub(crate) struct RequestBody {
 impl RequestBody {
     pub(crate) fn new(incoming: Incoming, pause_max: Duration) -> Self {
         Self {
-            incoming,
+            incoming: Some(incoming),
             pause_max,
             paused: None,
         }
@@ -96,7 +105,10 @@ impl Body for RequestBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        match Pin::new(&mut this.incoming).poll_frame(context) {
+        let Some(incoming) = &mut this.incoming else {
+            return Poll::Ready(None);
+        };
+        match Pin::new(incoming).poll_frame(context) {
             Poll::Ready(frame) => {
                 this.paused = None;
                 Poll::Ready(
@@ -119,11 +131,36 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.incoming
+            .as_ref()
+            .map_or_else(SizeHint::default, Body::size_hint)
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let Some(incoming) = self.incoming.take()
+            && !incoming.is_end_stream()
+        {
+            rt::spawn(async move {
+                // Whether all of it came makes no difference.
+                let _ = rt::timeout(DRAIN_TIME_MAX, drain(incoming)).await;
+            });
+        }
+    }
+}
+
+async fn drain(mut incoming: Incoming) {
+    let mut left = DRAIN_BYTES_MAX;
+    while let Some(Ok(frame)) = incoming.frame().await {
+        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+            Some(rest) => left = rest,
+            None => return,
+        }
     }
 }
 

@@ -104,6 +104,8 @@ fn tasks(criterion: &mut Criterion) {
                             limits: ShardLimits::default(),
                             task_cap: TaskLimits::NODE_CAP,
                             otlp_endpoint: None,
+                            outgoing_hosts: Vec::new(),
+                            outgoing_limits: vyr_core::limits::OutgoingLimits::default(),
                         })
                         .expect("a shard opens");
                         let instances = Instances {

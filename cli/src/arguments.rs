@@ -97,6 +97,9 @@ pub(crate) struct Run {
     /// Arguments of the guest
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) arguments: Vec<String>,
+    /// A host that the guest may call: HOST[:PORT] or *.HOST[:PORT]; may repeat
+    #[arg(long = "outgoing-host", value_name = "HOST")]
+    pub(crate) outgoing_hosts: Vec<vyr_core::artifact::HostPattern>,
     /// A name that the guest opens a state by, besides the manifest's; may repeat
     #[arg(long = "state", value_name = "NAME")]
     pub(crate) states: Vec<String>,
@@ -131,6 +134,10 @@ pub(crate) struct Node {
     /// Where traces go: an OTLP/HTTP collector
     #[arg(long, value_name = "URL")]
     pub(crate) otlp_endpoint: Option<String>,
+    /// A host that guests may call if their manifest names it: HOST[:PORT], *.HOST[:PORT] or * for all; may
+    /// repeat [default: none]
+    #[arg(long = "outgoing-host", value_name = "HOST")]
+    pub(crate) outgoing_hosts: Vec<vyr_core::artifact::PermittedHost>,
     /// auto, io_uring or epoll [default: auto]
     #[arg(long)]
     pub(crate) executor: Option<vyr_shard::rt::ExecutorChoice>,

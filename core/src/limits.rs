@@ -122,6 +122,43 @@ impl Default for StateLimits {
     }
 }
 
+/// The limits of a shard's guests when they call other hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OutgoingLimits {
+    /// Resolving the name and connecting, with TLS, milliseconds.
+    pub connect_ms_max: u64,
+    /// From the connection to the head of the response, the request's body included, milliseconds.
+    pub first_byte_ms_max: u64,
+    /// A pause in the response's body, milliseconds.
+    pub between_bytes_ms_max: u64,
+    /// From the request to the end of the response, milliseconds.
+    pub total_ms_max: u64,
+    /// The body of one response, bytes.
+    pub response_bytes_max: u64,
+    /// Connections of all guests of the shard.
+    pub connections_max: usize,
+    /// Connections kept for the next request.
+    pub idle_connections_max: usize,
+    /// How long they are kept, milliseconds.
+    pub idle_ms_max: u64,
+}
+
+impl Default for OutgoingLimits {
+    fn default() -> Self {
+        Self {
+            connect_ms_max: 10_000,
+            first_byte_ms_max: 60_000,
+            between_bytes_ms_max: 30_000,
+            total_ms_max: 300_000,
+            response_bytes_max: 64 * MIB,
+            connections_max: 256,
+            idle_connections_max: 32,
+            idle_ms_max: 30_000,
+        }
+    }
+}
+
 /// The limits of one shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -9,10 +9,10 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use vyr_core::artifact::{Manifest, Reference, Store, TrustKeys};
+use vyr_core::artifact::{Manifest, PermittedHost, Reference, Store, TrustKeys};
 use vyr_core::digest::Digest;
 use vyr_core::id::{ShardLife, ShardNumber, StateIdSource, TaskId, TaskIdSource};
-use vyr_core::limits::{ShardLimits, TaskLimits};
+use vyr_core::limits::{OutgoingLimits, ShardLimits, TaskLimits};
 use vyr_core::problem::Code;
 use vyr_core::state::Binding;
 use vyr_core::task::{self, Kind, Status, TaskError, Usage};
@@ -23,7 +23,7 @@ use crate::artifact::{CompiledCache, Compiler, Loaded, Loader, Preparer};
 use crate::clock;
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::guest::{Control, Pipe, Stop};
+use crate::guest::{Client, Control, Pipe, Stop};
 use crate::metrics::Metrics;
 use crate::rt;
 use crate::state::{Secret, SharedStates, StateError, States, TaskBindings};
@@ -61,6 +61,10 @@ pub struct ShardConfig {
     pub task_cap: TaskLimits,
     /// Where traces go, if anywhere.
     pub otlp_endpoint: Option<String>,
+    /// The hosts that guests may call if their manifests name them.
+    pub outgoing_hosts: Vec<PermittedHost>,
+    /// The bounds of guests' calls to other hosts.
+    pub outgoing_limits: OutgoingLimits,
 }
 
 /// One shard, used only on its executor's thread.
@@ -72,6 +76,7 @@ pub struct Shard {
     pub(crate) metrics: Metrics,
     pub(crate) steps: Steps,
     pub(crate) states: Rc<SharedStates>,
+    pub(crate) client: Rc<Client>,
     number: ShardNumber,
     life: ShardLife,
     limits: ShardLimits,
@@ -146,6 +151,7 @@ impl Shard {
                 seed,
             )?,
             states,
+            client: Client::new(config.outgoing_hosts, config.outgoing_limits),
             number: config.number,
             life: config.life,
             limits: config.limits,
@@ -164,6 +170,7 @@ impl Shard {
             while let Some(shard) = weak.upgrade() {
                 shard.table.forget();
                 shard.loader.end_old_instances();
+                shard.client.end_old_connections();
                 drop(shard);
                 rt::sleep(FORGET_PERIOD).await;
             }

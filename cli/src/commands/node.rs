@@ -26,6 +26,7 @@ struct File {
     trust_keys: Vec<PathBuf>,
     token_file: Option<PathBuf>,
     otlp_endpoint: Option<String>,
+    outgoing_hosts: Vec<String>,
     executor: Option<String>,
     drain_ms_max: Option<u64>,
     limits: Limits,
@@ -37,6 +38,7 @@ struct Limits {
     /// The most a task is granted.
     task: Option<TaskLimits>,
     shard: ShardLimits,
+    outgoing: OutgoingLimits,
     http: HttpLimits,
 }
 
@@ -76,12 +78,26 @@ pub(crate) fn resolve(arguments: Node) -> anyhow::Result<NodeConfig> {
         trust_keys,
         token_file: arguments.token_file.or(file.token_file),
         otlp_endpoint: arguments.otlp_endpoint.or(file.otlp_endpoint),
+        outgoing_hosts: outgoing_hosts(arguments.outgoing_hosts, file.outgoing_hosts)?,
         executor,
         drain_ms_max: arguments.drain.or(file.drain_ms_max).unwrap_or(DRAIN_MS),
         task_cap: file.limits.task.unwrap_or(TaskLimits::NODE_CAP),
         shard_limits: file.limits.shard,
+        outgoing_limits: file.limits.outgoing,
         http_limits: file.limits.http,
     })
+}
+
+/// The command line's, or else the file's, each checked here so that the error comes at the start.
+fn outgoing_hosts(arguments: Vec<PermittedHost>, file: Vec<String>) -> anyhow::Result<Vec<String>> {
+    if !arguments.is_empty() {
+        return Ok(arguments.iter().map(PermittedHost::to_string).collect());
+    }
+    for text in &file {
+        text.parse::<PermittedHost>()
+            .map_err(|error| anyhow::anyhow!("outgoing_hosts: {error}"))?;
+    }
+    Ok(file)
 }
 
 /// Paths in the file are relative to the file.

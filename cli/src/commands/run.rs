@@ -9,9 +9,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use bytes::Bytes;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use vyr_core::artifact::{Manifest, StateDeclaration, TrustKeys};
+use vyr_core::artifact::{Manifest, PermittedHost, StateDeclaration, TrustKeys};
 use vyr_core::id::{ShardLife, ShardNumber};
-use vyr_core::limits::{ShardLimits, StateLimits, TaskLimits};
+use vyr_core::limits::{OutgoingLimits, ShardLimits, StateLimits, TaskLimits};
 use vyr_core::state::{Binding, Mode};
 use vyr_shard::artifact::{Compiler, inspect};
 use vyr_shard::rt::{self, ExecutorConfig};
@@ -72,11 +72,26 @@ async fn execute(
             ..TaskLimits::NODE_CAP
         },
         otlp_endpoint: None,
+        outgoing_hosts: arguments
+            .outgoing_hosts
+            .iter()
+            .cloned()
+            .map(PermittedHost::Pattern)
+            .collect(),
+        outgoing_limits: OutgoingLimits::default(),
     })?;
     // What someone runs by hand lasts until it ends, unless they say otherwise.
     let mut manifest = manifest;
     manifest.limits.wall_ms_max.get_or_insert(u64::MAX);
     manifest.limits.cpu_ms_max.get_or_insert(u64::MAX);
+    // Whoever runs it names the hosts; a manifest may name some of them.
+    if manifest.capabilities.outgoing_hosts.is_empty() {
+        manifest.capabilities.outgoing_hosts = arguments
+            .outgoing_hosts
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+    }
     for name in arguments.states {
         if !manifest.state.iter().any(|state| state.name == name) {
             let mode = Mode::Rw;

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use vyr_core::limits::{HttpLimits, ShardLimits, TaskLimits};
+use vyr_core::limits::{HttpLimits, OutgoingLimits, ShardLimits, TaskLimits};
 
 pub(crate) use shard_process::shard_process;
 pub(crate) use supervisor::{own_program, run};
@@ -32,6 +32,8 @@ pub(crate) struct NodeConfig {
     pub(crate) token_file: Option<PathBuf>,
     /// Where traces go, if anywhere.
     pub(crate) otlp_endpoint: Option<String>,
+    /// The hosts that guests may call if their manifests name them.
+    pub(crate) outgoing_hosts: Vec<String>,
     /// `auto`, `io_uring` or `epoll`.
     pub(crate) executor: String,
     /// Time running tasks get when the node is told to stop, milliseconds.
@@ -40,6 +42,8 @@ pub(crate) struct NodeConfig {
     pub(crate) task_cap: TaskLimits,
     /// The bounds of each shard.
     pub(crate) shard_limits: ShardLimits,
+    /// The bounds of guests' calls to other hosts, for each shard.
+    pub(crate) outgoing_limits: OutgoingLimits,
     /// The bounds of each shard's HTTP side.
     pub(crate) http_limits: HttpLimits,
 }

@@ -137,6 +137,12 @@ fn shard_config(start: &ShardStart) -> anyhow::Result<ShardConfig> {
         limits: node.shard_limits,
         task_cap: node.task_cap,
         otlp_endpoint: node.otlp_endpoint.clone(),
+        outgoing_hosts: node
+            .outgoing_hosts
+            .iter()
+            .map(|host| host.parse().map_err(anyhow::Error::msg))
+            .collect::<anyhow::Result<_>>()?,
+        outgoing_limits: node.outgoing_limits,
     })
 }
 

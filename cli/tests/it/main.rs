@@ -11,6 +11,7 @@ mod http;
 mod main_job;
 mod node;
 mod path;
+mod states;
 mod stock_wasmtime;
 mod support;
 mod telemetry;

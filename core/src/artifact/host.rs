@@ -44,6 +44,60 @@ impl HostPattern {
     }
 }
 
+impl HostPattern {
+    /// Whether it allows a call of exactly this host, without a wildcard.
+    #[must_use]
+    pub fn names(&self, host: &str, port: u16) -> bool {
+        !self.wildcard && self.allows(host, port)
+    }
+}
+
+/// What a node permits its guests to call: `*` for every host and port, or a [`HostPattern`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PermittedHost {
+    /// Every host and port.
+    Any,
+    /// Those that fit.
+    Pattern(HostPattern),
+}
+
+impl PermittedHost {
+    /// Whether a call of `host` at `port` is permitted.
+    #[must_use]
+    pub fn allows(&self, host: &str, port: u16) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Pattern(pattern) => pattern.allows(host, port),
+        }
+    }
+
+    /// Whether exactly this host is permitted, without a wildcard.
+    #[must_use]
+    pub fn names(&self, host: &str, port: u16) -> bool {
+        matches!(self, Self::Pattern(pattern) if pattern.names(host, port))
+    }
+}
+
+impl FromStr for PermittedHost {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "*" => Ok(Self::Any),
+            text => text.parse().map(Self::Pattern),
+        }
+    }
+}
+
+impl fmt::Display for PermittedHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Pattern(pattern) => pattern.fmt(f),
+        }
+    }
+}
+
 impl FromStr for HostPattern {
     type Err = String;
 

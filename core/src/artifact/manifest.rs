@@ -238,13 +238,12 @@ impl ManifestLimits {
 }
 
 impl Capabilities {
-    /// Whether a task may call `host` at `port`.
-    #[must_use]
-    pub fn allows_host(&self, host: &str, port: u16) -> bool {
-        let fits = |pattern: HostPattern| pattern.allows(host, port);
+    /// The hosts that a task may call.
+    pub fn host_patterns(&self) -> impl Iterator<Item = HostPattern> {
+        // Reading the manifest has checked them.
         self.outgoing_hosts
             .iter()
-            .any(|text| text.parse().is_ok_and(fits))
+            .filter_map(|text| text.parse().ok())
     }
 }
 

@@ -37,7 +37,7 @@ mod transfer;
 
 pub use assemble::{NewArtifact, Prepared};
 pub use error::Error;
-pub use host::HostPattern;
+pub use host::{HostPattern, PermittedHost};
 pub use index::Generation;
 pub use keys::{Algorithm, SigningKey, TrustKey};
 pub use manifest::{

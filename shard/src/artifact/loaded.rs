@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::OnceCell;
-use vyr_core::artifact::{Manifest, Store, TrustKeys};
+use vyr_core::artifact::{HostPattern, Manifest, Store, TrustKeys};
 use vyr_core::digest::Digest;
 use vyr_core::limits::{ShardLimits, TaskLimits};
 use vyr_core::task::Kind;
@@ -29,6 +29,8 @@ pub(crate) struct Loaded {
     pub(crate) digest: Digest,
     pub(crate) manifest: Manifest,
     pub(crate) limits: TaskLimits,
+    /// The hosts that its guest may call if the node permits them.
+    pub(crate) hosts: Arc<[HostPattern]>,
     command: Option<CommandPre<Guest>>,
     http: Option<ProxyPre<Guest>>,
     /// Instances that wait for their next HTTP task.
@@ -48,6 +50,7 @@ impl Loaded {
         let http = ProxyPre::new(pre).ok();
         Self {
             digest,
+            hosts: manifest.capabilities.host_patterns().collect(),
             manifest,
             limits,
             command,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use vyr_core::artifact::{InstancePolicy, Instances};
 use vyr_core::limits::TaskLimits;
+use vyr_core::trace::TraceContext;
 use wasmtime::Store;
 use wasmtime_wasi_http::p2::bindings::Proxy;
 
@@ -47,9 +48,12 @@ impl HttpInstance {
         control: &Arc<Control>,
         log: &Arc<Kept>,
         bound: Vec<(String, Bound)>,
+        trace: TraceContext,
     ) {
         self.tasks += 1;
-        self.store.data_mut().attach(limits, control, log, bound);
+        self.store
+            .data_mut()
+            .attach(limits, control, log, bound, trace);
         self.store.set_epoch_deadline(1);
     }
 }

@@ -1,10 +1,10 @@
 //! The host side of one guest: what a task's store holds and which interfaces it offers.
 
 mod control;
-mod http;
 mod instance;
 mod keyvalue;
 mod memory;
+mod outgoing;
 mod pipe;
 mod stdio;
 
@@ -26,9 +26,13 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::rt;
 use crate::state::{Bound, SharedStates};
-use http::Outgoing;
 use keyvalue::Buckets;
+pub(crate) use outgoing::Client;
+use outgoing::Outgoing;
+use vyr_core::artifact::HostPattern;
+use vyr_core::digest::Digest;
 use vyr_core::limits::TaskLimits;
+use vyr_core::trace::TraceContext;
 
 /// The data of one task's store.
 pub(crate) struct Guest {
@@ -50,8 +54,10 @@ impl Guest {
         control: &Arc<Control>,
         log: &Arc<Kept>,
         bound: Vec<(String, Bound)>,
+        trace: TraceContext,
     ) {
         self.buckets.attach(bound);
+        self.outgoing.attach(trace);
         self.memory.attach(limits, Arc::clone(control));
         self.log.attach(Arc::clone(log));
         self.control = Arc::clone(control);
@@ -68,6 +74,11 @@ pub(crate) struct Wiring<'a> {
     pub(crate) log: Arc<Kept>,
     pub(crate) states: Rc<SharedStates>,
     pub(crate) bound: Vec<(String, Bound)>,
+    pub(crate) client: Rc<Client>,
+    pub(crate) artifact: Digest,
+    /// The hosts that the artifact's manifest names.
+    pub(crate) hosts: Arc<[HostPattern]>,
+    pub(crate) trace: TraceContext,
 }
 
 impl WasiView for Guest {
@@ -122,7 +133,13 @@ pub(crate) fn store(
         wasi: wasi.build(),
         http: WasiHttpCtx::new(),
         table: ResourceTable::new(),
-        outgoing: Outgoing,
+        outgoing: Outgoing::new(
+            wiring.client,
+            wiring.artifact,
+            wiring.hosts,
+            log.clone(),
+            wiring.trace,
+        ),
         buckets: Buckets::new(wiring.states, wiring.bound),
         memory: Memory::new(limits, Arc::clone(control)),
         log,

@@ -45,6 +45,11 @@ impl Log {
         *self.lock() = log;
     }
 
+    /// Writes a line of the host's own.
+    pub(crate) fn line(&self, text: &str) {
+        self.lock().append(format!("vyr: {text}\n").as_bytes());
+    }
+
     fn lock(&self) -> MutexGuard<'_, Arc<Kept>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -58,6 +58,10 @@ async fn guest_run(shard: &Rc<Shard>, task: &Rc<Task>, command: Command, ticket:
         log: Arc::clone(&task.log),
         states: Rc::clone(&shard.states),
         bound: task.bindings.borrow().bound(),
+        client: Rc::clone(&shard.client),
+        artifact: task.artifact,
+        hosts: Arc::clone(&command.loaded.hosts),
+        trace: task.trace,
     };
     let mut store = guest::store(&shard.engine, wiring, &task.limits, &control);
     let loaded = command.loaded;

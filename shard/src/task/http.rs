@@ -76,10 +76,11 @@ where
                 &control,
                 &task.log,
                 task.bindings.borrow().bound(),
+                task.trace,
             );
             Source::Idle(instance)
         }
-        None => Source::Fresh(new_store(shard, task)),
+        None => Source::Fresh(new_store(shard, task, &loaded)),
     };
     let (sender, mut receiver) = oneshot::channel();
     let mut view = source.store().data_mut().http();
@@ -210,7 +211,7 @@ impl Source {
     }
 }
 
-fn new_store(shard: &Shard, task: &Task) -> Store<Guest> {
+fn new_store(shard: &Shard, task: &Task, loaded: &Loaded) -> Store<Guest> {
     let wiring = Wiring {
         arguments: &[],
         environment: &[],
@@ -222,6 +223,10 @@ fn new_store(shard: &Shard, task: &Task) -> Store<Guest> {
         log: Arc::clone(&task.log),
         states: Rc::clone(&shard.states),
         bound: task.bindings.borrow().bound(),
+        client: Rc::clone(&shard.client),
+        artifact: task.artifact,
+        hosts: Arc::clone(&loaded.hosts),
+        trace: task.trace,
     };
     guest::store(&shard.engine, wiring, &task.limits, &task.control)
 }

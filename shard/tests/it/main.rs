@@ -5,6 +5,7 @@ mod commands;
 mod http_tasks;
 mod instances;
 mod limits;
+mod outgoing;
 mod states;
 mod stopping;
 mod support;

@@ -173,7 +173,7 @@ fn what_cannot_be_bound_is_refused_and_leaves_nothing() {
         let state = create(&shard, LINGERING);
         let refused = async |bindings: &[Binding]| {
             let started = start(&shard, probe, "a get k", bindings).await;
-            started.err().expect("refused").code()
+            started.map(drop).expect_err("refused").code()
         };
         let undeclared = bound(state, "c", Mode::Rw);
         assert_eq!(refused(&[undeclared]).await, Code::StateBindingRefused);
@@ -206,7 +206,7 @@ fn what_cannot_be_bound_is_refused_and_leaves_nothing() {
             .collect();
         let started = start(&shard, many, "args", &all).await;
         assert_eq!(
-            started.err().expect("refused").code(),
+            started.map(drop).expect_err("refused").code(),
             Code::StateBindingRefused
         );
         assert_eq!(shard.states().describe(state).expect("there").bindings, 0);

@@ -3,7 +3,7 @@
 use crate::bindings::wasi::cli0_2_0::stderr::get_stderr;
 use crate::bindings::wasi::http::outgoing_handler;
 use crate::bindings::wasi::http::types::{
-    ErrorCode, Fields, FutureIncomingResponse, IncomingRequest, Method, OutgoingBody,
+    ErrorCode, Fields, FutureIncomingResponse, IncomingRequest, IncomingResponse, Method, OutgoingBody,
     OutgoingRequest, OutgoingResponse, ResponseOutparam, Scheme,
 };
 use crate::bindings::wasi::io::streams::{OutputStream, StreamError};
@@ -69,7 +69,7 @@ pub(crate) fn handle(request: &IncomingRequest, response_out: ResponseOutparam) 
         }
         "outgoing" => match parameter(query, "url") {
             Some(url) => match fetch(&url) {
-                Ok(status) => text(response_out, 200, &format!("status {status}\n")),
+                Ok((status, bytes)) => text(response_out, 200, &format!("status {status}, {bytes} bytes\n")),
                 Err(error) => text(response_out, 502, &format!("error: {error}\n")),
             },
             None => text(response_out, 400, "the parameter url is wanted\n"),
@@ -186,7 +186,8 @@ fn slow_body(body: &OutputStream, chunks: u64, pause_ms: u64) -> Result<(), Stre
 }
 
 /// Makes a GET request and gives its status, or the host's reason as text.
-fn fetch(url: &str) -> Result<u16, String> {
+/// The status of the answer and the length of its body.
+fn fetch(url: &str) -> Result<(u16, usize), String> {
     let (scheme, rest) = url.split_once("://").ok_or("the URL has no scheme")?;
     let (authority, path) = match rest.find('/') {
         Some(slash) => rest.split_at(slash),
@@ -202,13 +203,26 @@ fn fetch(url: &str) -> Result<u16, String> {
     request.set_authority(Some(authority)).map_err(|()| "the authority was refused")?;
     request.set_path_with_query(Some(path)).map_err(|()| "the path was refused")?;
     let answer = outgoing_handler::handle(request, None).map_err(|error| name(&error))?;
-    wait(&answer).map_err(|error| name(&error))
+    let response = wait(&answer).map_err(|error| name(&error))?;
+    let body = response.consume().map_err(|()| "the body is taken")?;
+    let stream = body.stream().map_err(|()| "the stream is taken")?;
+    let mut length = 0;
+    loop {
+        match streams::read(&stream) {
+            Ok(Some(chunk)) => length += chunk.len(),
+            Ok(None) => return Ok((response.status(), length)),
+            Err(StreamError::LastOperationFailed(error)) => {
+                return Err(format!("after {length} bytes: {}", error.to_debug_string()));
+            }
+            Err(StreamError::Closed) => return Err("closed".into()),
+        }
+    }
 }
 
-fn wait(answer: &FutureIncomingResponse) -> Result<u16, ErrorCode> {
+fn wait(answer: &FutureIncomingResponse) -> Result<IncomingResponse, ErrorCode> {
     loop {
         match answer.get() {
-            Some(Ok(response)) => return response.map(|response| response.status()),
+            Some(Ok(response)) => return response,
             Some(Err(())) => return Err(ErrorCode::InternalError(None)),
             None => answer.subscribe().block(),
         }

@@ -261,6 +261,8 @@ async fn drive(
         limits: ShardLimits::default(),
         task_cap: TaskLimits::NODE_CAP,
         otlp_endpoint: None,
+        outgoing_hosts: Vec::new(),
+        outgoing_limits: OutgoingLimits::default(),
     })?;
     let digest = shard.adopt(component, Manifest::default()).await?;
     let task = async || {
