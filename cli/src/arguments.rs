@@ -98,7 +98,7 @@ pub(crate) struct ReadingsSink {
     #[arg(long, default_value_t = 0)]
     pub(crate) slow_every: u64,
     /// How late
-    #[arg(long, default_value = "0ms", value_parser = milliseconds)]
+    #[arg(long, default_value = "1ms", value_parser = milliseconds)]
     pub(crate) slow: u64,
 }
 
