@@ -134,8 +134,12 @@ pub struct OutgoingLimits {
     pub between_bytes_ms_max: u64,
     /// From the request to the end of the response, milliseconds.
     pub total_ms_max: u64,
+    /// The body of one request, bytes.
+    pub request_bytes_max: u64,
     /// The body of one response, bytes.
     pub response_bytes_max: u64,
+    /// Requests that one task has under way.
+    pub requests_per_task_max: usize,
     /// Connections of all guests of the shard.
     pub connections_max: usize,
     /// Connections kept for the next request.
@@ -151,7 +155,9 @@ impl Default for OutgoingLimits {
             first_byte_ms_max: 60_000,
             between_bytes_ms_max: 30_000,
             total_ms_max: 300_000,
+            request_bytes_max: 64 * MIB,
             response_bytes_max: 64 * MIB,
+            requests_per_task_max: 32,
             connections_max: 256,
             idle_connections_max: 32,
             idle_ms_max: 30_000,
@@ -283,6 +289,8 @@ pub const STATE_BATCH_BYTES_MAX: usize = 2 * MIB as usize;
 pub const STATE_PAGE_KEYS_MAX: usize = 1024;
 /// States that one task is bound to.
 pub const STATE_BINDINGS_MAX: usize = 16;
+/// Values that a guest holds for a compare-and-swap at the same time, of all its states.
+pub const STATE_SWAPS_MAX: usize = 64;
 /// How long a new state waits for its first binding if its linger is shorter, milliseconds.
 pub const STATE_UNBOUND_MS_MAX: u64 = 60_000;
 /// What is freed of deleted states between two turns of their shard, bytes.

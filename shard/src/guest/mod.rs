@@ -37,6 +37,9 @@ use vyr_core::digest::Digest;
 use vyr_core::limits::TaskLimits;
 use vyr_core::trace::TraceContext;
 
+/// Handles that a guest holds at the same time: of streams, requests, buckets and whatever else.
+const RESOURCES_MAX: usize = 1 << 14;
+
 /// The data of one task's store.
 pub(crate) struct Guest {
     wasi: WasiCtx,
@@ -118,6 +121,12 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<Guest>, Error> {
     Ok(linker)
 }
 
+fn resource_table() -> ResourceTable {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(RESOURCES_MAX);
+    table
+}
+
 /// A store for one task, under its limits.
 pub(crate) fn store(
     engine: &Engine,
@@ -138,7 +147,7 @@ pub(crate) fn store(
     let guest = Guest {
         wasi: wasi.build(),
         http: WasiHttpCtx::new(),
-        table: ResourceTable::new(),
+        table: resource_table(),
         outgoing: Outgoing::new(
             wiring.client,
             wiring.artifact,

@@ -268,6 +268,33 @@ fn time_and_size_are_bounded() {
 }
 
 #[test]
+fn a_task_has_so_many_requests_under_way() {
+    let server = Server::start();
+    let named = server.address.to_string();
+    let limits = OutgoingLimits {
+        requests_per_task_max: 5,
+        ..OutgoingLimits::default()
+    };
+    with_permitted(&[&named], limits, async |shard| {
+        let probe = adopt(&shard, "probe.wasm", calling(&[&named])).await;
+        for _ in 0..2 {
+            let request = get(&format!("/outgoing-many?count=9&url=http://{named}/silent"));
+            let (task, response) = shard
+                .invoke(&probe, request, shard.trace(None))
+                .await
+                .expect("accepted");
+            let answer = text(response.expect("a response")).await;
+            assert!(
+                answer.starts_with("5 sent, then ConnectionLimitReached")
+                    || answer.starts_with("5 sent, then ErrorCode::ConnectionLimitReached"),
+                "{answer}"
+            );
+            ended(&task).await;
+        }
+    });
+}
+
+#[test]
 fn a_stopped_task_ends_its_exchange() {
     let server = Server::start();
     let named = server.address.to_string();

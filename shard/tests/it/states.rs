@@ -357,6 +357,22 @@ fn a_guest_can_handle_a_full_state() {
 }
 
 #[test]
+fn a_guest_does_not_fill_the_hosts_memory_with_values_it_read() {
+    on_each_executor(ShardLimits::default(), async |shard| {
+        let probe = state_probe(&shard).await;
+        let state = create(&shard, StateLimits::DEFAULT);
+        let operations = "a hoard k 1000 -- a hoard k 64 -- a swap k none v";
+        let lines = operate(&shard, probe, operations, &[bound(state, "a", Mode::Rw)]).await;
+        assert!(
+            lines[0].starts_with("64 begun, then state_batch_too_large"),
+            "{}",
+            lines[0]
+        );
+        assert_eq!(lines[1..], ["64 begun", "ok"]);
+    });
+}
+
+#[test]
 fn the_shard_has_bounds_of_its_own() {
     let limits = ShardLimits {
         states_max: 2,

@@ -13,7 +13,7 @@ const TEXT: &[u8] = b"text/plain; charset=utf-8";
 
 const INDEX: &str = "/hello /echo /headers /env /status/NNN /stderr?text= /sleep?ms= /spin /trap \
 /panic /grow?bytes= /flood?bytes= /stack-overflow /no-response /trap-after-headers \
-/slow-body?chunks=&ms= /outgoing?url=\n";
+/slow-body?chunks=&ms= /outgoing?url= /outgoing-many?url=&count=\n";
 
 /// Answers one request. A request without a usable path or number gets 404 or 400.
 pub(crate) fn handle(request: &IncomingRequest, response_out: ResponseOutparam) {
@@ -72,6 +72,10 @@ pub(crate) fn handle(request: &IncomingRequest, response_out: ResponseOutparam) 
                 Ok((status, bytes)) => text(response_out, 200, &format!("status {status}, {bytes} bytes\n")),
                 Err(error) => text(response_out, 502, &format!("error: {error}\n")),
             },
+            None => text(response_out, 400, "the parameter url is wanted\n"),
+        },
+        "outgoing-many" => match parameter(query, "url") {
+            Some(url) => text(response_out, 200, &fetch_many(&url, number("count").unwrap_or(100))),
             None => text(response_out, 400, "the parameter url is wanted\n"),
         },
         _ => text(response_out, 404, "no such path\n"),
@@ -186,8 +190,22 @@ fn slow_body(body: &OutputStream, chunks: u64, pause_ms: u64) -> Result<(), Stre
 }
 
 /// Makes a GET request and gives its status, or the host's reason as text.
-/// The status of the answer and the length of its body.
-fn fetch(url: &str) -> Result<(u16, usize), String> {
+/// Sends so many requests without reading an answer, until one is refused.
+fn fetch_many(url: &str, count: u64) -> String {
+    let mut answers = Vec::new();
+    for _ in 0..count {
+        match send(url) {
+            Ok(answer) => match answer.get() {
+                Some(Ok(Err(error))) => return format!("{} sent, then {}\n", answers.len(), name(&error)),
+                _ => answers.push(answer),
+            },
+            Err(error) => return format!("{} sent, then {error}\n", answers.len()),
+        }
+    }
+    format!("{} sent\n", answers.len())
+}
+
+fn send(url: &str) -> Result<FutureIncomingResponse, String> {
     let (scheme, rest) = url.split_once("://").ok_or("the URL has no scheme")?;
     let (authority, path) = match rest.find('/') {
         Some(slash) => rest.split_at(slash),
@@ -202,7 +220,12 @@ fn fetch(url: &str) -> Result<(u16, usize), String> {
     request.set_scheme(Some(&scheme)).map_err(|()| "the scheme was refused")?;
     request.set_authority(Some(authority)).map_err(|()| "the authority was refused")?;
     request.set_path_with_query(Some(path)).map_err(|()| "the path was refused")?;
-    let answer = outgoing_handler::handle(request, None).map_err(|error| name(&error))?;
+    outgoing_handler::handle(request, None).map_err(|error| name(&error))
+}
+
+/// The status of the answer and the length of its body.
+fn fetch(url: &str) -> Result<(u16, usize), String> {
+    let answer = send(url)?;
     let response = wait(&answer).map_err(|error| name(&error))?;
     let body = response.consume().map_err(|()| "the body is taken")?;
     let stream = body.stream().map_err(|()| "the stream is taken")?;

@@ -53,6 +53,7 @@ fn operate(bucket: &Bucket, words: &[&str]) -> Result<String, Error> {
         }
         ["swap", key, old, new] => swap(bucket, key, old, new),
         ["race", key, times] => race(bucket, key, number(times)?),
+        ["hoard", key, count] => hoard(bucket, key, number(count)?),
         ["batch", pairs @ ..] => batch(bucket, pairs),
         ["fill", count, bytes] => fill(bucket, number(count)?, number(bytes)?),
         ["empty"] => {
@@ -174,6 +175,19 @@ fn race(bucket: &Bucket, key: &str, times: u64) -> Result<String, Error> {
         }
     }
     Ok(format!("lost {lost}"))
+}
+
+/// Begins so many compare-and-swaps and ends none.
+fn hoard(bucket: &Bucket, key: &str, count: u64) -> Result<String, Error> {
+    let mut begun = Vec::new();
+    for _ in 0..count {
+        match Cas::new(bucket, key) {
+            Ok(cas) => begun.push(cas),
+            Err(Error::Other(text)) => return Ok(format!("{} begun, then {text}", begun.len())),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(format!("{} begun", begun.len()))
 }
 
 /// Writes pairs, reads them back with one key that is not there, deletes the first.

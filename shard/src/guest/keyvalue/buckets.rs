@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use send_wrapper::SendWrapper;
+use vyr_core::limits::STATE_SWAPS_MAX;
 use vyr_core::problem::Code;
 use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
 
@@ -15,6 +16,8 @@ pub(crate) struct Buckets {
     bound: Vec<(String, Bound)>,
     /// Counts the tasks of the instance, so that a bucket that one of them opened is of no use to the next.
     task: u32,
+    /// Values that are held for a compare-and-swap.
+    swaps: usize,
 }
 
 impl Buckets {
@@ -23,6 +26,7 @@ impl Buckets {
             states: SendWrapper::new(states),
             bound,
             task: 0,
+            swaps: 0,
         }
     }
 
@@ -103,7 +107,7 @@ impl From<ResourceTableError> for BucketError {
 
 /// The guest's side of `wasi:keyvalue`.
 pub(crate) struct KeyValue<'a> {
-    pub(super) buckets: &'a Buckets,
+    pub(super) buckets: &'a mut Buckets,
     pub(super) table: &'a mut ResourceTable,
 }
 
@@ -133,8 +137,30 @@ impl KeyValue<'_> {
         key: String,
     ) -> Result<Resource<Cas>, BucketError> {
         let bucket = *self.table.get(bucket)?;
+        // Each holds a value in the host's memory, which no limit of the guest's counts.
+        if self.buckets.swaps >= STATE_SWAPS_MAX {
+            return Err(Refused {
+                code: Code::StateBatchTooLarge,
+                detail: format!(
+                    "a task holds at most {STATE_SWAPS_MAX} values for compare-and-swaps; drop some"
+                ),
+            }
+            .into());
+        }
         let cas = self.buckets.read_cas(bucket, key).await?;
-        Ok(self.table.push(cas)?)
+        self.push_cas(cas)
+    }
+
+    fn push_cas(&mut self, cas: Cas) -> Result<Resource<Cas>, BucketError> {
+        let cas = self.table.push(cas)?;
+        self.buckets.swaps += 1;
+        Ok(cas)
+    }
+
+    pub(super) fn take_cas(&mut self, cas: Resource<Cas>) -> Result<Cas, ResourceTableError> {
+        let cas = self.table.delete(cas)?;
+        self.buckets.swaps -= 1;
+        Ok(cas)
     }
 
     /// Writes if the key has the version that was read; otherwise gives what is there now.
@@ -143,7 +169,7 @@ impl KeyValue<'_> {
         cas: Resource<Cas>,
         value: Vec<u8>,
     ) -> Result<Option<Resource<Cas>>, BucketError> {
-        let cas = self.table.delete(cas)?;
+        let cas = self.take_cas(cas)?;
         let call = Call::Swap {
             key: cas.key.clone(),
             expected: cas.version,
@@ -153,7 +179,7 @@ impl KeyValue<'_> {
             Ok(_) => Ok(None),
             Err(refused) if refused.code == Code::StateVersionConflict => {
                 let now = self.buckets.read_cas(cas.bucket, cas.key).await?;
-                Ok(Some(self.table.push(now)?))
+                Ok(Some(self.push_cas(now)?))
             }
             Err(refused) => Err(refused.into()),
         }

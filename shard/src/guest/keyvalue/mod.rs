@@ -22,7 +22,7 @@ impl HasData for HasKeyValue {
 
 fn view(guest: &mut Guest) -> KeyValue<'_> {
     KeyValue {
-        buckets: &guest.buckets,
+        buckets: &mut guest.buckets,
         table: &mut guest.table,
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::header::{HOST, HeaderName, HeaderValue};
 use http::{Request, Response, Uri};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use vyr_core::artifact::PermittedHost;
@@ -81,6 +81,10 @@ impl Client {
         &self.permitted
     }
 
+    pub(super) fn limits(&self) -> &OutgoingLimits {
+        &self.limits
+    }
+
     /// Ends connections that have waited too long for their next request.
     pub(crate) fn end_old_connections(&self) {
         self.pool.end_old();
@@ -112,6 +116,8 @@ impl Client {
         );
         let deadline = Instant::now() + Duration::from_millis(self.limits.total_ms_max);
         prepare(&mut request)?;
+        let request_bytes_max = self.limits.request_bytes_max;
+        let mut request = request.map(|body| bounded(body, request_bytes_max));
         let key = Key {
             artifact,
             is_tls: permit.is_tls,
@@ -171,6 +177,13 @@ pub(super) fn of_hyper(error: &hyper::Error) -> Error {
     } else {
         Error::ConnectionTerminated
     }
+}
+
+/// The body, broken off when it is larger than allowed.
+fn bounded(body: WasiBody, bytes_max: u64) -> WasiBody {
+    let max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+    let too_large = move |_| Error::HttpRequestBodySize(Some(bytes_max));
+    Limited::new(body, max).map_err(too_large).boxed_unsync()
 }
 
 /// Makes the request one for an origin server: its path as target, the host in a header.

@@ -12,6 +12,7 @@ mod permit;
 mod pool;
 mod tls;
 
+use std::cell::Cell;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -38,6 +39,24 @@ pub(crate) struct Outgoing {
     declared: Arc<[HostPattern]>,
     log: Log,
     trace: TraceContext,
+    /// Requests that are under way.
+    under_way: SendWrapper<Rc<Cell<usize>>>,
+}
+
+/// Counts a request as long as it is under way.
+struct UnderWay(Rc<Cell<usize>>);
+
+impl UnderWay {
+    fn new(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(Rc::clone(count))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 type Exchanged = Result<(
@@ -59,6 +78,7 @@ impl Outgoing {
             declared,
             log,
             trace,
+            under_way: SendWrapper::new(Rc::default()),
         }
     }
 
@@ -75,6 +95,13 @@ impl WasiHttpHooks for Outgoing {
         options: Option<RequestOptions>,
         _done: Box<dyn Future<Output = Result<()>> + Send>,
     ) -> Box<dyn Future<Output = Exchanged> + Send> {
+        let requests_max = self.client.limits().requests_per_task_max;
+        if self.under_way.get() >= requests_max {
+            self.log.line(&format!(
+                "outgoing request refused: the task has {requests_max} under way (limits.outgoing.requests_per_task_max)"
+            ));
+            return Box::new(std::future::ready(Err(Error::ConnectionLimitReached)));
+        }
         let permit = match Permit::of(request.uri(), &self.declared, self.client.permitted()) {
             Ok(permit) => permit,
             Err(refusal) => {
@@ -85,6 +112,7 @@ impl WasiHttpHooks for Outgoing {
         if let Ok(value) = HeaderValue::try_from(self.trace.to_string()) {
             request.headers_mut().entry("traceparent").or_insert(value);
         }
+        let under_way = UnderWay::new(&self.under_way);
         let (mut sender, receiver) = oneshot::channel();
         let (client, artifact, log) = (Rc::clone(&self.client), self.artifact, self.log.clone());
         rt::spawn(async move {
@@ -108,6 +136,7 @@ impl WasiHttpHooks for Outgoing {
                 // The guest's task may have ended just now.
                 let _ = sender.send(response);
             }
+            drop(under_way);
         });
         Box::new(async move {
             let response = receiver.await.unwrap_or(Err(Error::ConnectionTerminated))?;
