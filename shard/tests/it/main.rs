@@ -6,6 +6,7 @@ mod http_tasks;
 mod instances;
 mod limits;
 mod outgoing;
+mod outgoing_tls;
 mod states;
 mod stopping;
 mod support;

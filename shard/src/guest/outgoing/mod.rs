@@ -86,7 +86,11 @@ impl WasiHttpHooks for Outgoing {
             request.headers_mut().entry("traceparent").or_insert(value);
         }
         let (mut sender, receiver) = oneshot::channel();
-        let (client, artifact, log) = (Rc::clone(&self.client), self.artifact, self.log.clone());
+        let (client, artifact, log) = (
+            Rc::clone(&self.client),
+            self.artifact,
+            self.log.of_this_task(),
+        );
         rt::spawn(async move {
             // It is large, and this future is first held on the guest's stack, which is not.
             let exchange = Box::pin(client.exchange(artifact, permit, request, options));
