@@ -7,7 +7,9 @@ use http::Method;
 use percent_encoding::percent_decode_str;
 use vyr_core::artifact::Reference;
 use vyr_core::id::{StateId, TaskId};
+use vyr_core::limits::STATE_KEY_BYTES_MAX;
 use vyr_core::problem::Code;
+use vyr_shard::state::StateError;
 
 use crate::failure::Failure;
 
@@ -203,6 +205,10 @@ fn key_of(segments: &[&str]) -> Result<String, Failure> {
     let key = percent_decode_str(&text)
         .decode_utf8()
         .map_err(|_| Failure::invalid("the key is not UTF-8 after decoding"))?;
+    if key.len() > STATE_KEY_BYTES_MAX {
+        let len_bytes = key.len();
+        return Err(StateError::KeyTooLarge { len_bytes }.into());
+    }
     Ok(key.into_owned())
 }
 

@@ -165,7 +165,7 @@ pub(crate) fn keys(
     request: &Request<RequestBody>,
 ) -> Result<Response<ResponseBody>, Failure> {
     let query = Query::parse(request.uri().query(), &["cursor"])?;
-    let cursor = query.parsed("cursor")?;
+    let cursor = query.parsed::<u32>("cursor")?.map(u64::from);
     let reply = call(app, id, Call::ListKeys { cursor })?;
     let Reply::Keys { keys, cursor } = reply else {
         return Err(mismatch());

@@ -98,7 +98,7 @@ pub(crate) struct ReadingsSink {
     #[arg(long, default_value_t = 0)]
     pub(crate) slow_every: u64,
     /// How late
-    #[arg(long, default_value = "0ms", value_parser = milliseconds)]
+    #[arg(long, default_value = "1ms", value_parser = milliseconds)]
     pub(crate) slow: u64,
 }
 
@@ -119,7 +119,7 @@ pub(crate) struct Run {
     /// Arguments of the guest
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) arguments: Vec<String>,
-    /// A host that the guest may call: HOST[:PORT] or *.HOST[:PORT]; may repeat
+    /// A host that the guest may call: HOST, HOST:PORT or *.HOST; may repeat
     #[arg(long = "outgoing-host", value_name = "HOST")]
     pub(crate) outgoing_hosts: Vec<vyr_core::artifact::HostPattern>,
     /// A setting that the guest reads through wasi:config; may repeat
@@ -159,7 +159,7 @@ pub(crate) struct Node {
     /// Where traces go: an OTLP/HTTP collector
     #[arg(long, value_name = "URL")]
     pub(crate) otlp_endpoint: Option<String>,
-    /// A host that guests may call if their manifest names it: HOST[:PORT], *.HOST[:PORT] or * for all; may
+    /// A host that guests may call if their manifest names it: HOST, HOST:PORT, *.HOST or * for all; may
     /// repeat [default: none]
     #[arg(long = "outgoing-host", value_name = "HOST")]
     pub(crate) outgoing_hosts: Vec<vyr_core::artifact::PermittedHost>,

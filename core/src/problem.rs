@@ -99,7 +99,7 @@ codes! {
     /// The shard's process ended, and its states with it.
     StateLost = "state_lost", 410;
     /// The state, or its shard, is at its bound of keys or bytes.
-    StateFull = "state_full", 507;
+    StateFull = "state_full", 409;
     /// The shard is at its bound of states.
     StatesExhausted = "states_exhausted", 503;
     /// The binding is `ro`.
@@ -107,7 +107,7 @@ codes! {
     /// The task has a state of this name, or is at its bound of bindings.
     StateBindingRefused = "state_binding_refused", 409;
     /// The key is longer than allowed.
-    StateKeyTooLarge = "state_key_too_large", 413;
+    StateKeyTooLarge = "state_key_too_large", 422;
     /// The value is larger than allowed.
     StateValueTooLarge = "state_value_too_large", 413;
     /// The batch has more keys or bytes than allowed.

@@ -9,6 +9,9 @@ pub(super) const EVENT_TRANSFORM: &[u8] =
     include_bytes!("../../../workloads/artifacts/event-transform.wasm");
 /// Misbehaves in the way that it is asked to.
 pub(super) const PROBE: &[u8] = include_bytes!("../../../workloads/artifacts/probe.wasm");
+/// Reads and writes states in the way that it is asked to.
+pub(super) const STATE_PROBE: &[u8] =
+    include_bytes!("../../../workloads/artifacts/state-probe.wasm");
 /// Flight events, one a line.
 pub(super) const EVENTS: &[u8] = include_bytes!("../../../workloads/data/flights-sample.ndjson");
 

@@ -69,6 +69,12 @@ pub enum Error {
         /// What the node said.
         reason: String,
     },
+    /// A state was refused.
+    #[error("no state was created: {reason}")]
+    CreateState {
+        /// What the node said.
+        reason: String,
+    },
     /// A program is not there.
     #[error("'{program}' is not installed; {remedy}")]
     Missing {

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use super::Error;
-use super::guests::{EVENT_TRANSFORM, EVENTS, HELLO, HELLO_GROW, events, marked};
+use super::guests::{EVENT_TRANSFORM, EVENTS, HELLO, HELLO_GROW, STATE_PROBE, events, marked};
 use super::measure::{Dose, Measurand, Recorder, request};
 use super::server::Server;
 use super::targets::{EPOLL, IO_URING, TOKIO};
@@ -28,6 +28,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("spinning-neighbour", spinning_neighbour),
     ("cancel", cancel),
     ("hop", hop),
+    ("hot-key", hot_key),
     ("stream", stream),
     ("cold", cold),
     ("start", start),
@@ -376,6 +377,50 @@ fn hop(recorder: &mut Recorder<'_>) -> Result<(), Error> {
         &targets,
         Dose {
             connections: 1,
+            requests,
+        },
+    )
+}
+
+fn hot_key(recorder: &mut Recorder<'_>) -> Result<(), Error> {
+    recorder.describe(format!(
+        "one key of one state, {CONNECTIONS} connections to its shard: read and written by its id, and incremented by fresh tasks; beside hello"
+    ));
+    let setup = recorder.setup;
+    let (node, _) = setup.node("node", 1)?;
+    setup.put(&node, "hello", HELLO, None)?;
+    setup.put(
+        &node,
+        "state-probe",
+        STATE_PROBE,
+        Some("[[state]]\nname = \"a\"\n"),
+    )?;
+    let state = setup.create_state(&node)?;
+    let key = format!("/v0/states/{state}/keys/hot");
+    let incremented = format!("vyr-bind: {state}=a\r\n");
+    let with = |name, method, path: &str, headers: &str, body: &[u8]| Measurand {
+        name,
+        request: request(&node, method, path, headers, body),
+        server: Ok(&node),
+    };
+    node.exchange("PUT", &key, b"0")?;
+    let targets = [
+        get("vyr-hello", Ok(&node), "/run/hello/"),
+        get("vyr-read", Ok(&node), &key),
+        with("vyr-write", "PUT", &key, "", b"1"),
+        with(
+            "vyr-task",
+            "GET",
+            "/run/state-probe/a/increment/count/1",
+            &incremented,
+            b"",
+        ),
+    ];
+    let requests = recorder.requests(20_000);
+    recorder.measure(
+        &targets,
+        Dose {
+            connections: CONNECTIONS,
             requests,
         },
     )

@@ -148,6 +148,20 @@ impl Setup {
         })
     }
 
+    /// Creates a state that outlives the measurement, and gives its id.
+    pub(super) fn create_state(&self, node: &Server) -> Result<String, Error> {
+        let output = Command::new(&self.vyr)
+            .args(["state", "create", "--linger", "1h", "--node"])
+            .arg(format!("http://{}", node.address))
+            .stdin(Stdio::null())
+            .output()?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        }
+        let reason = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(Error::CreateState { reason })
+    }
+
     /// Writes a file of a server.
     pub(super) fn write(&self, name: &str, content: &[u8]) -> Result<PathBuf, Error> {
         let path = self.dir.join(name);

@@ -189,12 +189,12 @@ fn bad_requests_name_what_is_wrong() {
             400,
             "request_invalid",
         ),
-        ("PUT", key(&id, "k"), &"x".repeat(100), 507, "state_full"),
+        ("PUT", key(&id, "k"), &"x".repeat(100), 409, "state_full"),
         (
             "PUT",
             key(&id, &"k".repeat(2000)),
             "v",
-            413,
+            422,
             "state_key_too_large",
         ),
         (

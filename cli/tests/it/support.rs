@@ -92,6 +92,11 @@ pub(crate) struct Node {
 impl Node {
     /// Two shards, unless the arguments say otherwise.
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, &[])
+    }
+
+    /// As [`Node::start`], with these in its environment.
+    pub(crate) fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let data_dir = dir.path().join("data").to_str().expect("UTF-8").to_owned();
         let mut all = vec!["node", "--listen", "127.0.0.1:0", "--data-dir", &data_dir];
@@ -107,6 +112,7 @@ impl Node {
         let mut command = vyr(&all);
         let mut process = command
             .env("VYR_LOG", "warn")
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .spawn()
             .expect("vyr starts");
