@@ -151,7 +151,9 @@ mod tests {
         let file: File = toml::from_str(text).expect("the example is valid");
         assert_eq!(file.limits.task, Some(TaskLimits::NODE_CAP));
         assert_eq!(file.limits.shard, ShardLimits::default());
+        assert_eq!(file.limits.outgoing, OutgoingLimits::default());
         assert_eq!(file.limits.http, HttpLimits::default());
+        assert!(file.outgoing_hosts.is_empty() && text.contains("\noutgoing_hosts = ["));
         assert_eq!(file.drain_ms_max, Some(DRAIN_MS));
     }
 }

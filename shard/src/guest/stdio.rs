@@ -41,6 +41,11 @@ impl Log {
         Self(Arc::new(Mutex::new(log)))
     }
 
+    /// The log of the task that is served now, also when the instance serves another later.
+    pub(crate) fn of_this_task(&self) -> Self {
+        Self::new(Arc::clone(&self.lock()))
+    }
+
     pub(crate) fn attach(&self, log: Arc<Kept>) {
         *self.lock() = log;
     }

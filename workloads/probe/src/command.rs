@@ -6,10 +6,12 @@ use crate::bindings::wasi::cli0_2_0::stdin::get_stdin;
 use crate::bindings::wasi::cli0_2_0::stdout::get_stdout;
 use crate::bindings::wasi::cli0_2_12::exit::exit_with_code;
 use crate::bindings::wasi::io::streams::StreamError;
+use crate::fetch::{Call, fetch};
 use crate::{limits, output, streams};
 
 const USAGE: &str = "usage: probe echo | upper | count-lines | args … | env | exit N | stderr TEXT | \
-sleep MS | read-none [MS] | spin | trap | panic | grow BYTES | flood BYTES | stack-overflow\n";
+sleep MS | read-none [MS] | spin | trap | panic | grow BYTES | flood BYTES | stack-overflow | \
+fetch URL\n";
 
 const EXIT_USAGE: u8 = 2;
 
@@ -87,6 +89,15 @@ fn dispatch(word: &str, rest: &[String]) -> Result<(), Failure> {
         "stack-overflow" => {
             let depth = limits::overflow_stack(0);
             print(&format!("came back from depth {depth}\n"))
+        }
+        "fetch" => {
+            let call = Call {
+                url: rest.first().ok_or(Failure::Usage)?,
+                first_byte_ms_max: None,
+                upload_bytes: None,
+            };
+            let answer = fetch(&call).unwrap_or_else(|error| format!("error: {error}"));
+            print(&format!("{answer}\n"))
         }
         _ => Err(Failure::Usage),
     }

@@ -1,19 +1,18 @@
 //! The HTTP handler: the path says what to do.
 
 use crate::bindings::wasi::cli0_2_0::stderr::get_stderr;
-use crate::bindings::wasi::http::outgoing_handler;
 use crate::bindings::wasi::http::types::{
-    ErrorCode, Fields, FutureIncomingResponse, IncomingRequest, IncomingResponse, Method, OutgoingBody,
-    OutgoingRequest, OutgoingResponse, ResponseOutparam, Scheme,
+    Fields, IncomingRequest, Method, OutgoingBody, OutgoingResponse, ResponseOutparam,
 };
 use crate::bindings::wasi::io::streams::{OutputStream, StreamError};
+use crate::fetch::{Call, fetch};
 use crate::{limits, output, streams};
 
 const TEXT: &[u8] = b"text/plain; charset=utf-8";
 
 const INDEX: &str = "/hello /echo /headers /env /status/NNN /stderr?text= /sleep?ms= /spin /trap \
 /panic /grow?bytes= /flood?bytes= /stack-overflow /no-response /trap-after-headers \
-/slow-body?chunks=&ms= /outgoing?url= /outgoing-many?url=&count=\n";
+/slow-body?chunks=&ms= /outgoing?url=&first-byte-ms=&upload-bytes=\n";
 
 /// Answers one request. A request without a usable path or number gets 404 or 400.
 pub(crate) fn handle(request: &IncomingRequest, response_out: ResponseOutparam) {
@@ -68,14 +67,17 @@ pub(crate) fn handle(request: &IncomingRequest, response_out: ResponseOutparam) 
             stream(response_out, 200, TEXT, |body| slow_body(body, chunks, pause_ms));
         }
         "outgoing" => match parameter(query, "url") {
-            Some(url) => match fetch(&url) {
-                Ok((status, bytes)) => text(response_out, 200, &format!("status {status}, {bytes} bytes\n")),
-                Err(error) => text(response_out, 502, &format!("error: {error}\n")),
-            },
-            None => text(response_out, 400, "the parameter url is wanted\n"),
-        },
-        "outgoing-many" => match parameter(query, "url") {
-            Some(url) => text(response_out, 200, &fetch_many(&url, number("count").unwrap_or(100))),
+            Some(url) => {
+                let call = Call {
+                    url: &url,
+                    first_byte_ms_max: number("first-byte-ms"),
+                    upload_bytes: number("upload-bytes"),
+                };
+                match fetch(&call) {
+                    Ok(answer) => text(response_out, 200, &format!("{answer}\n")),
+                    Err(error) => text(response_out, 502, &format!("error: {error}\n")),
+                }
+            }
             None => text(response_out, 400, "the parameter url is wanted\n"),
         },
         _ => text(response_out, 404, "no such path\n"),
@@ -187,73 +189,6 @@ fn slow_body(body: &OutputStream, chunks: u64, pause_ms: u64) -> Result<(), Stre
         streams::flush(body)?;
     }
     Ok(())
-}
-
-/// Makes a GET request and gives its status, or the host's reason as text.
-/// Sends so many requests without reading an answer, until one is refused.
-fn fetch_many(url: &str, count: u64) -> String {
-    let mut answers = Vec::new();
-    for _ in 0..count {
-        match send(url) {
-            Ok(answer) => match answer.get() {
-                Some(Ok(Err(error))) => return format!("{} sent, then {}\n", answers.len(), name(&error)),
-                _ => answers.push(answer),
-            },
-            Err(error) => return format!("{} sent, then {error}\n", answers.len()),
-        }
-    }
-    format!("{} sent\n", answers.len())
-}
-
-fn send(url: &str) -> Result<FutureIncomingResponse, String> {
-    let (scheme, rest) = url.split_once("://").ok_or("the URL has no scheme")?;
-    let (authority, path) = match rest.find('/') {
-        Some(slash) => rest.split_at(slash),
-        None => (rest, "/"),
-    };
-    let scheme = match scheme {
-        "http" => Scheme::Http,
-        "https" => Scheme::Https,
-        other => Scheme::Other(other.to_owned()),
-    };
-    let request = OutgoingRequest::new(Fields::new());
-    request.set_scheme(Some(&scheme)).map_err(|()| "the scheme was refused")?;
-    request.set_authority(Some(authority)).map_err(|()| "the authority was refused")?;
-    request.set_path_with_query(Some(path)).map_err(|()| "the path was refused")?;
-    outgoing_handler::handle(request, None).map_err(|error| name(&error))
-}
-
-/// The status of the answer and the length of its body.
-fn fetch(url: &str) -> Result<(u16, usize), String> {
-    let answer = send(url)?;
-    let response = wait(&answer).map_err(|error| name(&error))?;
-    let body = response.consume().map_err(|()| "the body is taken")?;
-    let stream = body.stream().map_err(|()| "the stream is taken")?;
-    let mut length = 0;
-    loop {
-        match streams::read(&stream) {
-            Ok(Some(chunk)) => length += chunk.len(),
-            Ok(None) => return Ok((response.status(), length)),
-            Err(StreamError::LastOperationFailed(error)) => {
-                return Err(format!("after {length} bytes: {}", error.to_debug_string()));
-            }
-            Err(StreamError::Closed) => return Err("closed".into()),
-        }
-    }
-}
-
-fn wait(answer: &FutureIncomingResponse) -> Result<IncomingResponse, ErrorCode> {
-    loop {
-        match answer.get() {
-            Some(Ok(response)) => return response,
-            Some(Err(())) => return Err(ErrorCode::InternalError(None)),
-            None => answer.subscribe().block(),
-        }
-    }
-}
-
-fn name(error: &ErrorCode) -> String {
-    format!("{error:?}")
 }
 
 /// The value of one query parameter, percent-decoded; `+` stays as it is.

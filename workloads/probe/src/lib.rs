@@ -6,6 +6,7 @@
 //! checked; misbehaviour lives in `limits` alone, and each kind is reached only by its own name.
 
 mod command;
+mod fetch;
 mod http;
 mod limits;
 mod output;

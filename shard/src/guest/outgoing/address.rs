@@ -1,38 +1,69 @@
 //! From a host's name to addresses that a guest may reach.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use wasmtime_wasi_http::Error;
 
 use super::client::Failed;
 use super::permit::Permit;
 use crate::rt;
 
-/// The addresses to try, in order. Those of this machine and link are left out unless the permit
-/// names them.
-pub(super) async fn resolve(permit: &Permit) -> Result<Vec<SocketAddr>, Failed> {
-    let (host, port) = (permit.host.clone(), permit.port);
-    let found = match host.parse::<IpAddr>() {
-        Ok(address) => vec![SocketAddr::new(address, port)],
-        Err(_) => {
-            let resolved = rt::unblock({
-                let host = host.clone();
-                move || (host.as_str(), port).to_socket_addrs()
-            })
-            .await;
-            let failed = |error: std::io::Error| {
+/// Names looked up at the same time. Fewer than the shard's helper threads: a name server that does
+/// not answer must not keep artifacts from being loaded.
+const LOOKUPS_MAX: usize = 4;
+
+/// The system's resolver, on helper threads.
+pub(super) struct Resolver {
+    lookups: Arc<Semaphore>,
+}
+
+impl Default for Resolver {
+    fn default() -> Self {
+        Self {
+            lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
+        }
+    }
+}
+
+impl Resolver {
+    /// The addresses to try, in order. Those of this machine and link are left out unless the permit
+    /// names them.
+    pub(super) async fn resolve(&self, permit: &Permit) -> Result<Vec<SocketAddr>, Failed> {
+        let found = match permit.host.parse::<IpAddr>() {
+            Ok(address) => vec![SocketAddr::new(address, permit.port)],
+            Err(_) => self.look_up(permit).await.map_err(|error| {
+                let line = format!(
+                    "outgoing request: '{}' has no address: {error}",
+                    permit.host
+                );
                 let dns = Error::DnsError {
                     rcode: Some(error.to_string()),
                     info_code: None,
                 };
-                Failed::logged(
-                    dns,
-                    format!("outgoing request: '{host}' has no address: {error}"),
-                )
-            };
-            resolved.map_err(failed)?.collect()
-        }
-    };
+                Failed::logged(dns, line)
+            })?,
+        };
+        allowed(permit, &found)
+    }
+
+    async fn look_up(&self, permit: &Permit) -> std::io::Result<Vec<SocketAddr>> {
+        let turn = Arc::clone(&self.lookups).acquire_owned().await;
+        let (host, port) = (permit.host.clone(), permit.port);
+        rt::unblock(move || {
+            // The turn lasts as long as the thread is used, also when nobody waits any more.
+            let _turn = turn;
+            (host.as_str(), port)
+                .to_socket_addrs()
+                .map(Iterator::collect)
+        })
+        .await
+    }
+}
+
+/// What may be reached of what was found.
+fn allowed(permit: &Permit, found: &[SocketAddr]) -> Result<Vec<SocketAddr>, Failed> {
     let allowed: Vec<_> = found
         .iter()
         .copied()

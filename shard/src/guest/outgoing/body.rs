@@ -10,7 +10,6 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use wasmtime_wasi_http::Error;
 
-use super::client::of_hyper;
 use crate::rt;
 
 /// A response's body whose sender must not pause, last or send too much.
@@ -56,9 +55,12 @@ impl Body for Received {
                 this.paused = None;
                 let Some(Ok(frame)) = frame else {
                     return Poll::Ready(
-                        frame.map(|result| result.map_err(|error| of_hyper(&error))),
+                        frame.map(|result| result.map_err(|error| of_broken(&error))),
                     );
                 };
+                if Instant::now() >= this.deadline {
+                    return Poll::Ready(Some(Err(Error::HttpResponseTimeout)));
+                }
                 this.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
                 if this.bytes > this.bytes_max {
                     let bytes_max = this.bytes_max;
@@ -71,10 +73,13 @@ impl Body for Received {
                 let paused = this.paused.get_or_insert_with(|| {
                     Box::pin(rt::sleep_until(deadline.min(Instant::now() + pause_max)))
                 });
-                paused
-                    .as_mut()
-                    .poll(context)
-                    .map(|()| Some(Err(Error::ConnectionReadTimeout)))
+                paused.as_mut().poll(context).map(|()| {
+                    Some(Err(if Instant::now() >= deadline {
+                        Error::HttpResponseTimeout
+                    } else {
+                        Error::ConnectionReadTimeout
+                    }))
+                })
             }
         }
     }
@@ -85,5 +90,14 @@ impl Body for Received {
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
+    }
+}
+
+/// What a guest is told when a body ends before its end.
+fn of_broken(error: &hyper::Error) -> Error {
+    if error.is_parse() {
+        Error::HttpProtocolError
+    } else {
+        Error::HttpResponseIncomplete
     }
 }

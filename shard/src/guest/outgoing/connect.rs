@@ -9,48 +9,99 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::address::resolve;
+use super::address::Resolver;
 use super::client::{Failed, of_hyper};
 use super::permit::Permit;
 use super::pool::Open;
 use super::tls::Tls;
 use crate::rt;
 
-/// Resolves, connects and shakes hands. The connection lives as long as its sender, or an exchange on it.
-pub(super) async fn connect(
-    permit: &Permit,
-    tls: &Tls,
-    open: Open,
-) -> Result<SendRequest<WasiBody>, Failed> {
-    let stream = TokioStream(reach(resolve(permit).await?).await?);
-    if permit.is_tls {
-        handshake(tls.connect(&permit.host, stream).await?, open).await
-    } else {
-        handshake(stream, open).await
+/// Bytes of a response that are read ahead of the guest; its head must fit as well.
+const READ_AHEAD_BYTES: usize = 64 << 10;
+
+/// What new connections are made with.
+#[derive(Default)]
+pub(super) struct Connector {
+    resolver: Resolver,
+    tls: Tls,
+}
+
+impl Connector {
+    /// Resolves, connects and shakes hands before `deadline`. The connection lives as long as its
+    /// sender, or an exchange on it.
+    pub(super) async fn connect(
+        &self,
+        permit: &Permit,
+        deadline: Instant,
+        open: Open,
+    ) -> Result<SendRequest<WasiBody>, Failed> {
+        let addresses = rt::timeout(left(deadline), self.resolver.resolve(permit))
+            .await
+            .map_err(|_| late(permit, Error::DnsTimeout))??;
+        let reached = reach(addresses, deadline).await;
+        let stream = TokioStream(reached.map_err(|error| {
+            let line = format!(
+                "outgoing request to {}:{}: no connection: {error}",
+                permit.host, permit.port
+            );
+            Failed::logged(of_connecting(&error), line)
+        })?);
+        let shaken = async {
+            if permit.is_tls {
+                handshake(self.tls.connect(&permit.host, stream).await?, open).await
+            } else {
+                handshake(stream, open).await
+            }
+        };
+        rt::timeout(left(deadline), shaken)
+            .await
+            .map_err(|_| late(permit, Error::ConnectionTimeout))?
     }
 }
 
-/// The first address that takes the connection.
-async fn reach(addresses: Vec<SocketAddr>) -> Result<rt::Stream, Failed> {
-    let mut last = None;
-    for address in addresses {
-        match rt::Stream::connect_tcp(address).await {
-            Ok(stream) => {
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
+fn late(permit: &Permit, error: Error) -> Failed {
+    let line = format!(
+        "outgoing request to {}:{}: {error}",
+        permit.host, permit.port
+    );
+    Failed::logged(error, line)
+}
+
+/// The first address that takes the connection. Each gets its share of the time that is left, so
+/// that one that never answers does not keep the next from being tried.
+async fn reach(addresses: Vec<SocketAddr>, deadline: Instant) -> io::Result<rt::Stream> {
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    let count = addresses.len();
+    for (tried, address) in addresses.into_iter().enumerate() {
+        let untried = u32::try_from(count - tried).unwrap_or(u32::MAX);
+        let share = left(deadline) / untried;
+        match rt::timeout(share, rt::Stream::connect_tcp(address)).await {
+            Ok(Ok(stream)) => {
                 // Without it small requests may wait for an acknowledgement.
                 let _ = stream.set_nodelay(true);
                 return Ok(stream);
             }
-            Err(error) => last = Some(error),
+            Ok(Err(error)) => last = error,
+            Err(_) => last = io::ErrorKind::TimedOut.into(),
         }
     }
-    let error = last.unwrap_or_else(|| io::ErrorKind::NotFound.into());
-    Err(match error.kind() {
+    Err(last)
+}
+
+/// What a guest is told when no address takes the connection.
+fn of_connecting(error: &io::Error) -> Error {
+    match error.kind() {
         io::ErrorKind::ConnectionRefused => Error::ConnectionRefused,
         io::ErrorKind::TimedOut => Error::ConnectionTimeout,
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
@@ -58,14 +109,15 @@ async fn reach(addresses: Vec<SocketAddr>) -> Result<rt::Stream, Failed> {
         }
         _ => Error::DestinationUnavailable,
     }
-    .into())
 }
 
 async fn handshake<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     stream: S,
     open: Open,
 ) -> Result<SendRequest<WasiBody>, Failed> {
-    let (sender, connection) = http1::handshake(TokioIo::new(stream))
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(READ_AHEAD_BYTES)
+        .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| of_hyper(&error))?;
     rt::spawn(async move {

@@ -39,8 +39,8 @@ pub(crate) struct Outgoing {
     declared: Arc<[HostPattern]>,
     log: Log,
     trace: TraceContext,
-    /// Requests that are under way.
-    under_way: SendWrapper<Rc<Cell<usize>>>,
+    /// Requests that are under way; `None` before the first, which most tasks never send.
+    under_way: SendWrapper<Option<Rc<Cell<usize>>>>,
 }
 
 /// Counts a request as long as it is under way.
@@ -78,7 +78,7 @@ impl Outgoing {
             declared,
             log,
             trace,
-            under_way: SendWrapper::new(Rc::default()),
+            under_way: SendWrapper::new(None),
         }
     }
 
@@ -96,7 +96,8 @@ impl WasiHttpHooks for Outgoing {
         _done: Box<dyn Future<Output = Result<()>> + Send>,
     ) -> Box<dyn Future<Output = Exchanged> + Send> {
         let requests_max = self.client.limits().requests_per_task_max;
-        if self.under_way.get() >= requests_max {
+        let under_way = self.under_way.get_or_insert_default();
+        if under_way.get() >= requests_max {
             self.log.line(&format!(
                 "outgoing request refused: the task has {requests_max} under way (limits.outgoing.requests_per_task_max)"
             ));
@@ -112,9 +113,13 @@ impl WasiHttpHooks for Outgoing {
         if let Ok(value) = HeaderValue::try_from(self.trace.to_string()) {
             request.headers_mut().entry("traceparent").or_insert(value);
         }
-        let under_way = UnderWay::new(&self.under_way);
+        let under_way = UnderWay::new(under_way);
         let (mut sender, receiver) = oneshot::channel();
-        let (client, artifact, log) = (Rc::clone(&self.client), self.artifact, self.log.clone());
+        let (client, artifact, log) = (
+            Rc::clone(&self.client),
+            self.artifact,
+            self.log.of_this_task(),
+        );
         rt::spawn(async move {
             // It is large, and this future is first held on the guest's stack, which is not.
             let exchange = Box::pin(client.exchange(artifact, permit, request, options));
@@ -144,5 +149,62 @@ impl WasiHttpHooks for Outgoing {
                 Box::new(std::future::ready(Ok(())));
             Ok((response, done))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::pin::Pin;
+    use std::time::Duration;
+
+    use http_body_util::BodyExt as _;
+    use vyr_core::limits::OutgoingLimits;
+
+    use super::*;
+    use crate::guest::stdio::Kept;
+    use crate::rt::{ExecutorConfig, ExecutorKind};
+
+    #[test]
+    fn a_task_has_so_many_requests_under_way() {
+        // It takes connections and never answers.
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let address = listener.local_addr().expect("bound");
+        let limits = OutgoingLimits {
+            requests_per_task_max: 2,
+            ..OutgoingLimits::default()
+        };
+        let host = address.to_string();
+        let config = ExecutorConfig {
+            kind: ExecutorKind::Epoll,
+            cpu: None,
+            name: "test".into(),
+        };
+        let run = rt::run(&config, || async {
+            let mut outgoing = Outgoing::new(
+                Client::new(vec![host.parse().expect("a host")], limits),
+                Digest::of(b"an artifact"),
+                Arc::new([host.parse().expect("a host")]),
+                Log::new(Kept::new(1 << 10)),
+                vyr_core::trace::TraceIdSource::with_seed(1).context(None),
+            );
+            let mut send = || -> Pin<Box<dyn Future<Output = Exchanged> + Send>> {
+                let body = http_body_util::Empty::new().map_err(|never| match never {});
+                let request = http::Request::get(format!("http://{host}/"))
+                    .body(body.boxed_unsync())
+                    .expect("a request");
+                let done = Box::new(std::future::ready(Ok(())));
+                Box::into_pin(outgoing.send_request(request, None, done))
+            };
+            for _ in 0..3 {
+                let under_way = [send(), send()];
+                let refused = send().await.err().expect("one too many");
+                assert!(matches!(refused, Error::ConnectionLimitReached));
+                // Whoever gives an exchange up ends it.
+                drop(under_way);
+                rt::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        run.expect("the executor runs");
     }
 }

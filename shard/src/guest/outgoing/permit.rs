@@ -1,5 +1,7 @@
 //! Whether a guest may call a host, by what its manifest declares and what the node permits.
 
+use std::net::Ipv6Addr;
+
 use http::Uri;
 use http::uri::Scheme;
 use vyr_core::artifact::{HostPattern, PermittedHost};
@@ -8,7 +10,7 @@ use vyr_core::artifact::{HostPattern, PermittedHost};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Permit {
     pub(super) is_tls: bool,
-    /// Without brackets around IPv6.
+    /// In lower case, without brackets around IPv6 and without a dot at the end.
     pub(super) host: String,
     pub(super) port: u16,
     /// Whether it may be on this machine or link: both lists name it literally, as an address or as
@@ -28,7 +30,7 @@ pub(super) enum Refusal {
     Undeclared { host: String, port: u16 },
     #[error(
         "outgoing request to {host}:{port} refused: this node does not permit it; start it with \
-         --outgoing-host {host}:{port}"
+         --outgoing-host, or add it to outgoing_hosts in the node's configuration file"
     )]
     NotPermitted { host: String, port: u16 },
 }
@@ -45,8 +47,7 @@ impl Permit {
             _ => return Err(Refusal::Url),
         };
         let host = uri.host().ok_or(Refusal::Url)?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let host = host.to_ascii_lowercase();
+        let host = normal(host);
         let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
         if !declared.iter().any(|pattern| pattern.allows(&host, port)) {
             return Err(Refusal::Undeclared { host, port });
@@ -65,6 +66,16 @@ impl Permit {
             may_be_local,
         })
     }
+}
+
+/// One spelling for each host, so that lists, connections and certificates mean the same one.
+fn normal(host: &str) -> String {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(address) = host.parse::<Ipv6Addr>() {
+        return address.to_string();
+    }
+    let host = host.strip_suffix('.').unwrap_or(host);
+    host.to_ascii_lowercase()
 }
 
 #[cfg(test)]
@@ -119,7 +130,12 @@ mod tests {
             "127.0.0.1:81"
         ));
         assert!(local("http://LOCALHOST/", "localhost", "localhost"));
+        assert!(local("http://localhost./", "localhost", "localhost"));
         assert!(local("http://[::1]/", "[::1]", "[::1]"));
+        assert!(local("http://[0:0::1]/", "[::1]", "[::1]"));
+        // The resolver takes these for 127.0.0.1.
+        assert!(!local("http://127.1/", "127.1", "127.1"));
+        assert!(!local("http://2130706433/", "2130706433", "2130706433"));
         assert!(!local("http://127.0.0.1:81/", "127.0.0.1:81", "*"));
         // Whoever runs its DNS could point it inside.
         assert!(!local("http://a.example/", "a.example", "a.example"));

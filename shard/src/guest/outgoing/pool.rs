@@ -1,4 +1,7 @@
 //! Connections that are kept for the next request to the same host by the same artifact.
+//!
+//! Invariant: only a connection that is idle makes room for another. One whose response a guest has
+//! not read to the end counts until it is closed, so a guest that holds responses reaches the bound.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -64,30 +67,22 @@ impl Pool {
 
     /// Keeps a connection, which may still be busy with the body of its last response.
     pub(super) fn keep(&self, key: Key, sender: SendRequest<WasiBody>) {
-        let mut idle = self.idle.borrow_mut();
-        if idle.len() >= self.idle_max && !idle.is_empty() {
-            idle.remove(0);
-        }
-        if idle.len() < self.idle_max {
-            let since_ns = clock::monotonic_ns();
-            idle.push(Idle {
-                key,
-                sender,
-                since_ns,
-            });
-        }
+        let since_ns = clock::monotonic_ns();
+        self.idle.borrow_mut().push(Idle {
+            key,
+            sender,
+            since_ns,
+        });
+        self.end_surplus();
     }
 
     /// Room for one connection more; the oldest idle one makes it if there is none.
     pub(super) fn open(&self) -> Option<Open> {
         if self.open.get() >= self.open_max {
             let mut idle = self.idle.borrow_mut();
-            if !idle.is_empty() {
-                // It closes in a moment; the bound may be exceeded by those that do.
-                idle.remove(0);
-            } else {
-                return None;
-            }
+            // It closes in a moment; the bound may be exceeded by those that do.
+            let at = idle.iter().position(|idle| idle.sender.is_ready())?;
+            idle.remove(at);
         }
         self.open.set(self.open.get() + 1);
         Some(Open(Rc::clone(&self.open)))
@@ -98,6 +93,19 @@ impl Pool {
         let now_ns = clock::monotonic_ns();
         self.idle.borrow_mut().retain(|idle| {
             !idle.sender.is_closed() && now_ns.saturating_sub(idle.since_ns) <= self.idle_ns_max
+        });
+        self.end_surplus();
+    }
+
+    /// Ends the oldest idle connections beyond the bound.
+    fn end_surplus(&self) {
+        let mut idle = self.idle.borrow_mut();
+        let ready = idle.iter().filter(|idle| idle.sender.is_ready()).count();
+        let mut surplus = ready.saturating_sub(self.idle_max);
+        idle.retain(|idle| {
+            let ends = surplus > 0 && idle.sender.is_ready();
+            surplus -= usize::from(ends);
+            !ends
         });
     }
 }

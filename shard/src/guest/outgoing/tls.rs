@@ -30,24 +30,33 @@ impl Tls {
             .await
             .map_err(|reason| {
                 Failed::logged(
-                    Error::TlsCertificateError,
+                    Error::ConfigurationError,
                     format!("outgoing request: {reason}"),
                 )
             })?;
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| Failed::from(Error::HttpRequestUriInvalid))?;
         connector.connect(name, stream).await.map_err(|error| {
-            let certificate = error
-                .get_ref()
-                .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-                .is_some_and(|inner| matches!(inner, rustls::Error::InvalidCertificate(_)));
-            let kind = if certificate {
-                Error::TlsCertificateError
-            } else {
-                Error::TlsProtocolError
-            };
-            Failed::logged(kind, format!("outgoing request to {host}: TLS: {error}"))
+            Failed::logged(
+                of_tls(&error),
+                format!("outgoing request to {host}: TLS: {error}"),
+            )
         })
+    }
+}
+
+/// What a guest is told when a handshake fails.
+fn of_tls(error: &std::io::Error) -> Error {
+    let cause = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match cause {
+        Some(rustls::Error::InvalidCertificate(_)) => Error::TlsCertificateError,
+        Some(rustls::Error::AlertReceived(alert)) => Error::TlsAlertReceived {
+            alert_id: Some(u8::from(*alert)),
+            alert_message: Some(format!("{alert:?}")),
+        },
+        _ => Error::TlsProtocolError,
     }
 }
 
