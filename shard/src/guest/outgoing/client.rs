@@ -145,8 +145,6 @@ impl Client {
         mut request: Request<WasiBody>,
         times: &Times,
     ) -> Result<(SendRequest<WasiBody>, Response<Incoming>), Failed> {
-        // So that a connection whose end has arrived already is not taken.
-        rt::yield_to_io().await;
         if let Some(mut kept) = self.pool.take(key) {
             let sent = rt::timeout(times.first_byte_max, kept.try_send_request(request)).await;
             match sent.map_err(|_| Error::HttpResponseTimeout)? {
