@@ -6,20 +6,19 @@
 //! Keys and values have 16 bytes. Times are the thread's own CPU time, so that other programs on the
 //! machine do not count. The rows of calls that do nothing, and that only write to new memory, show
 //! what the clock costs and how long the machine itself interrupts.
-//!
-//! The system's allocator gives memory back to the system by tens of megabytes at a time, which shows
-//! as pauses where states are freed; with `MALLOC_TRIM_THRESHOLD_=1099511627776` it keeps it.
+//! The allocator is the one of `vyr` itself.
 #![expect(
     unsafe_code,
     reason = "an allocator that counts can only be written so"
 )]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::SystemTime;
 
+use mimalloc::MiMalloc;
 use rustix::time::{ClockId, clock_gettime};
 use vyr_core::id::{ShardLife, ShardNumber, StateId, StateIdSource, split_mix};
 use vyr_core::limits::{STATE_FREE_STEP_BYTES, ShardLimits, StateLimits};
@@ -282,19 +281,19 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNTED.fetch_add(layout.size(), Relaxed);
         // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
+        unsafe { MiMalloc.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         COUNTED.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the pointer came from `System.alloc` or `System.realloc` with this layout.
-        unsafe { System.dealloc(pointer, layout) }
+        // SAFETY: the pointer came from `MiMalloc.alloc` or `MiMalloc.realloc` with this layout.
+        unsafe { MiMalloc.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         COUNTED.fetch_add(size, Relaxed);
         COUNTED.fetch_sub(layout.size(), Relaxed);
         // SAFETY: as `dealloc`, and the caller keeps the contract for `size`.
-        unsafe { System.realloc(pointer, layout, size) }
+        unsafe { MiMalloc.realloc(pointer, layout, size) }
     }
 }
