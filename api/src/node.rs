@@ -48,11 +48,16 @@ pub(crate) fn ready(app: &App) -> Result<Response<ResponseBody>, Failure> {
     if app.shard.is_draining() {
         return Err(Failure::new(Code::Overloaded, "the node is stopping"));
     }
-    Ok(with_type(
-        StatusCode::OK,
-        "text/plain; charset=utf-8",
-        "ready\n",
-    ))
+    let mut text = "ready\n".to_owned();
+    if let Some(totals) = app.shard.exported() {
+        let dropped = totals.dropped_ring + totals.dropped_export;
+        let exported = totals.exported;
+        let shard = app.shard.number();
+        text.push_str(&format!(
+            "shard {shard}: {exported} trace records exported, {dropped} dropped\n"
+        ));
+    }
+    Ok(with_type(StatusCode::OK, "text/plain; charset=utf-8", text))
 }
 
 pub(crate) fn describe(app: &App) -> ShardDescription {

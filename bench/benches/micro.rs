@@ -104,6 +104,7 @@ fn tasks(criterion: &mut Criterion) {
                             limits: ShardLimits::default(),
                             task_cap: TaskLimits::NODE_CAP,
                             otlp_endpoint: None,
+                            telemetry: vyr_shard::telemetry::TelemetryConfig::default(),
                             outgoing_hosts: Vec::new(),
                             outgoing_limits: vyr_core::limits::OutgoingLimits::default(),
                         })

@@ -156,9 +156,17 @@ pub(crate) struct Node {
     /// Public key whose signatures are accepted; may repeat. Without one, artifacts need no signature
     #[arg(long, value_name = "PEM")]
     pub(crate) trust_key: Vec<PathBuf>,
-    /// Where traces go: an OTLP/HTTP collector
+    /// Where traces and metrics go: an OTLP collector, such as http://127.0.0.1:4318
     #[arg(long, value_name = "URL")]
     pub(crate) otlp_endpoint: Option<String>,
+    /// http/protobuf or grpc [default: http/protobuf]
+    #[arg(
+        long,
+        value_name = "PROTOCOL",
+        env = "OTEL_EXPORTER_OTLP_PROTOCOL",
+        hide_env_values = true
+    )]
+    pub(crate) otlp_protocol: Option<vyr_shard::telemetry::Protocol>,
     /// A host that guests may call if their manifest names it: HOST, HOST:PORT, *.HOST or * for all; may
     /// repeat [default: none]
     #[arg(long = "outgoing-host", value_name = "HOST")]

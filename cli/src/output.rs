@@ -5,15 +5,19 @@ use std::io::{self, IsTerminal, Write};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
-/// Logs to standard error, from `info` on unless `VYR_LOG` says otherwise.
+/// Logs to standard error, from `info` on unless `VYR_LOG` says otherwise; as text, or with
+/// `VYR_LOG_FORMAT=json` one JSON object a line.
 pub(crate) fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("VYR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        .init();
+        .with_target(false);
+    if std::env::var("VYR_LOG_FORMAT").is_ok_and(|format| format == "json") {
+        subscriber.json().flatten_event(true).init();
+    } else {
+        subscriber.with_ansi(io::stderr().is_terminal()).init();
+    }
 }
 
 /// Prints a document as JSON.

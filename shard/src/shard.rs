@@ -34,6 +34,7 @@ use crate::task::{
     BodyError, Command, NewTask, ResponseBody, Table, Task, TaskOutput, Watch, run_command,
     run_http, unix_ms_of,
 };
+use crate::telemetry::{ExportTotals, TelemetryConfig};
 use crate::ticker::Ticker;
 
 /// Name of the artifact store below the data directory.
@@ -60,8 +61,10 @@ pub struct ShardConfig {
     pub limits: ShardLimits,
     /// The most a task may be granted.
     pub task_cap: TaskLimits,
-    /// Where traces go, if anywhere.
+    /// Where traces and metrics go, if anywhere.
     pub otlp_endpoint: Option<String>,
+    /// What of them, and how.
+    pub telemetry: TelemetryConfig,
     /// The hosts that guests may call if their manifests name them.
     pub outgoing_hosts: Vec<PermittedHost>,
     /// The bounds of guests' calls to other hosts.
@@ -149,6 +152,7 @@ impl Shard {
                 config.number,
                 &config.limits,
                 config.otlp_endpoint.as_deref(),
+                config.telemetry,
                 seed,
             )?),
             states,
@@ -176,6 +180,17 @@ impl Shard {
                 rt::sleep(FORGET_PERIOD).await;
             }
         });
+        if shard.steps.exports() && config.telemetry.metrics_interval_ms > 0 {
+            let interval = Duration::from_millis(config.telemetry.metrics_interval_ms);
+            let weak = Rc::downgrade(&shard);
+            rt::spawn(async move {
+                loop {
+                    rt::sleep(interval).await;
+                    let Some(shard) = weak.upgrade() else { return };
+                    shard.steps.offer_metrics(shard.metrics());
+                }
+            });
+        }
         Ok(shard)
     }
 
@@ -448,6 +463,12 @@ impl Shard {
         self.metrics.snapshot(self)
     }
 
+    /// What became of its trace records; `None` when they go nowhere.
+    #[must_use]
+    pub fn exported(&self) -> Option<ExportTotals> {
+        self.steps.exports().then(|| self.steps.totals())
+    }
+
     /// Tasks that run now.
     #[must_use]
     pub fn running(&self) -> usize {
@@ -492,6 +513,7 @@ impl Shard {
         wait(deadline).await;
         self.table.stop_all(Stop::Draining);
         wait(Duration::from_secs(1)).await;
+        self.steps.offer_metrics(self.metrics());
         self.steps.stop().await;
     }
 

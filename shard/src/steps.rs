@@ -5,6 +5,7 @@ use std::time::Duration;
 use vyr_core::digest::Digest;
 use vyr_core::id::{ShardNumber, TaskId};
 use vyr_core::limits::ShardLimits;
+use vyr_core::metrics::Snapshot;
 use vyr_core::problem::Code;
 use vyr_core::state::Binding;
 use vyr_core::task::{Kind, Status};
@@ -17,7 +18,7 @@ use crate::clock;
 use crate::error::Error;
 use crate::rt;
 use crate::task::Task;
-use crate::telemetry::{ExportTotals, Exporter, ExporterConfig, ExporterHandle};
+use crate::telemetry::{ExportTotals, Exporter, ExporterConfig, ExporterHandle, TelemetryConfig};
 
 /// Writes the records of a shard's tasks, and owns the exporter that reads them.
 pub(crate) struct Steps {
@@ -75,6 +76,7 @@ impl Steps {
         shard: ShardNumber,
         limits: &ShardLimits,
         otlp_endpoint: Option<&str>,
+        telemetry: TelemetryConfig,
         seed: u64,
     ) -> Result<Self, Error> {
         let (writer, exporter) = match otlp_endpoint {
@@ -82,6 +84,7 @@ impl Steps {
             Some(endpoint) => {
                 let (writer, reader) = Ring::new(limits.trace_records_max);
                 let mut config = ExporterConfig::new(endpoint, shard);
+                config.protocol = telemetry.otlp_protocol;
                 config.cpus = crate::cpu::allowed();
                 let exporter =
                     Exporter::start(config, reader).map_err(|error| Error::Telemetry {
@@ -91,7 +94,7 @@ impl Steps {
             }
         };
         Ok(Self {
-            ids: TraceIdSource::with_seed(seed),
+            ids: TraceIdSource::with_seed(seed).sampling(telemetry.sample_ratio),
             writer,
             recent: Recent::new(limits.recent_records_max),
             unix_offset_ns: clock::unix_ns() - clock::monotonic_ns(),
@@ -220,6 +223,18 @@ impl Steps {
         };
         let detail = task.exchange.get().map_or(Detail::None, Detail::Exchange);
         self.write(&task.subject(), span, task.status(), code, detail);
+    }
+
+    /// Whether the shard's metrics have anywhere to go.
+    pub(crate) fn exports(&self) -> bool {
+        self.exporter.is_some()
+    }
+
+    /// Gives metrics to the exporter.
+    pub(crate) fn offer_metrics(&self, metrics: Snapshot) {
+        if let Some(exporter) = &self.exporter {
+            exporter.offer_metrics(metrics);
+        }
     }
 
     /// Sends what is left to the collector and ends the exporter.

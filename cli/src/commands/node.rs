@@ -8,6 +8,7 @@ use serde::Deserialize;
 use vyr_core::artifact::PermittedHost;
 use vyr_core::id::SHARDS_MAX;
 use vyr_core::limits::{HttpLimits, OutgoingLimits, ShardLimits, TaskLimits};
+use vyr_shard::telemetry::{Protocol, TelemetryConfig};
 
 use super::{read_text, user_dir};
 use crate::arguments::Node;
@@ -27,6 +28,7 @@ struct File {
     trust_keys: Vec<PathBuf>,
     token_file: Option<PathBuf>,
     otlp_endpoint: Option<String>,
+    telemetry: TelemetryConfig,
     outgoing_hosts: Vec<String>,
     executor: Option<String>,
     drain_ms_max: Option<u64>,
@@ -79,6 +81,7 @@ pub(crate) fn resolve(arguments: Node) -> anyhow::Result<NodeConfig> {
         trust_keys,
         token_file: arguments.token_file.or(file.token_file),
         otlp_endpoint: arguments.otlp_endpoint.or(file.otlp_endpoint),
+        telemetry: telemetry(arguments.otlp_protocol, file.telemetry)?,
         outgoing_hosts: outgoing_hosts(arguments.outgoing_hosts, file.outgoing_hosts)?,
         executor,
         drain_ms_max: arguments.drain.or(file.drain_ms_max).unwrap_or(DRAIN_MS),
@@ -87,6 +90,19 @@ pub(crate) fn resolve(arguments: Node) -> anyhow::Result<NodeConfig> {
         outgoing_limits: file.limits.outgoing,
         http_limits: file.limits.http,
     })
+}
+
+fn telemetry(
+    protocol: Option<Protocol>,
+    mut telemetry: TelemetryConfig,
+) -> anyhow::Result<TelemetryConfig> {
+    let ratio = telemetry.sample_ratio;
+    anyhow::ensure!(
+        (0.0..=1.0).contains(&ratio),
+        "telemetry.sample_ratio is {ratio}; give a share from 0 to 1"
+    );
+    telemetry.otlp_protocol = protocol.unwrap_or(telemetry.otlp_protocol);
+    Ok(telemetry)
 }
 
 /// The command line's, or else the file's, each checked here so that the error comes at the start.
@@ -153,6 +169,7 @@ mod tests {
         assert_eq!(file.limits.shard, ShardLimits::default());
         assert_eq!(file.limits.outgoing, OutgoingLimits::default());
         assert_eq!(file.limits.http, HttpLimits::default());
+        assert_eq!(file.telemetry, TelemetryConfig::default());
         assert!(file.outgoing_hosts.is_empty() && text.contains("\noutgoing_hosts = ["));
         assert_eq!(file.drain_ms_max, Some(DRAIN_MS));
     }

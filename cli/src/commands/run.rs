@@ -72,6 +72,7 @@ async fn execute(
             ..TaskLimits::NODE_CAP
         },
         otlp_endpoint: None,
+        telemetry: vyr_shard::telemetry::TelemetryConfig::default(),
         outgoing_hosts: arguments
             .outgoing_hosts
             .iter()

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use vyr_core::limits::{HttpLimits, OutgoingLimits, ShardLimits, TaskLimits};
+use vyr_shard::telemetry::TelemetryConfig;
 
 pub(crate) use shard_process::shard_process;
 pub(crate) use supervisor::{own_program, run};
@@ -30,8 +31,10 @@ pub(crate) struct NodeConfig {
     pub(crate) trust_keys: Vec<PathBuf>,
     /// File of the token that requests over TCP must carry.
     pub(crate) token_file: Option<PathBuf>,
-    /// Where traces go, if anywhere.
+    /// Where traces and metrics go, if anywhere.
     pub(crate) otlp_endpoint: Option<String>,
+    /// What of them, and how.
+    pub(crate) telemetry: TelemetryConfig,
     /// The hosts that guests may call if their manifests name them.
     pub(crate) outgoing_hosts: Vec<String>,
     /// `auto`, `io_uring` or `epoll`.

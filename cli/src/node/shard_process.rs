@@ -137,6 +137,7 @@ fn shard_config(start: &ShardStart) -> anyhow::Result<ShardConfig> {
         limits: node.shard_limits,
         task_cap: node.task_cap,
         otlp_endpoint: node.otlp_endpoint.clone(),
+        telemetry: node.telemetry,
         outgoing_hosts: node
             .outgoing_hosts
             .iter()

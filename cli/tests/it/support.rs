@@ -273,25 +273,44 @@ pub(crate) fn request(
     read_answer(stream)
 }
 
+/// Reads to the end; of a stream of events, which has none, only the head.
 pub(crate) fn read_answer(mut stream: TcpStream) -> std::io::Result<Answer> {
-    let mut bytes = Vec::new();
-    if let Err(error) = stream.read_to_end(&mut bytes)
-        && bytes.is_empty()
-    {
-        return Err(error);
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 65536]);
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return parse_answer(&bytes),
+            Ok(count) => bytes.extend_from_slice(&buffer[..count]),
+            Err(error) if bytes.is_empty() => return Err(error),
+            Err(_) => return parse_answer(&bytes),
+        }
+        if let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+            if head.contains("content-type: text/event-stream") {
+                return Ok(Answer {
+                    status: status_of(&head)?,
+                    head,
+                    body: Vec::new(),
+                });
+            }
+        }
     }
-    parse_answer(&bytes)
+}
+
+fn status_of(head: &str) -> std::io::Result<u16> {
+    let status = head.split(' ').nth(1).and_then(|text| text.parse().ok());
+    status.ok_or_else(|| invalid("no status"))
+}
+
+fn invalid(what: &str) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::InvalidData, what.to_owned())
 }
 
 pub(crate) fn parse_answer(bytes: &[u8]) -> std::io::Result<Answer> {
-    let invalid =
-        |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, what.to_owned());
     let end = bytes
         .windows(4)
         .position(|w| w == b"\r\n\r\n")
         .ok_or_else(|| invalid("no whole head"))?;
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-    let status = head.split(' ').nth(1).and_then(|text| text.parse().ok());
     let mut body = bytes[end + 4..].to_vec();
     if head
         .to_ascii_lowercase()
@@ -300,7 +319,7 @@ pub(crate) fn parse_answer(bytes: &[u8]) -> std::io::Result<Answer> {
         body = dechunk(&body).ok_or_else(|| invalid("the body broke off"))?;
     }
     Ok(Answer {
-        status: status.ok_or_else(|| invalid("no status"))?,
+        status: status_of(&head)?,
         head,
         body,
     })

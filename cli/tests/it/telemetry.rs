@@ -32,7 +32,8 @@ fn take(mut stream: TcpStream, kept: &Mutex<Vec<u8>>) {
             continue;
         };
         let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
-        assert!(head.starts_with("post /v1/traces "), "{head}");
+        let traces = head.starts_with("post /v1/traces ");
+        assert!(traces || head.starts_with("post /v1/metrics "), "{head}");
         let length = head
             .lines()
             .find_map(|line| line.strip_prefix("content-length: "));
@@ -45,10 +46,12 @@ fn take(mut stream: TcpStream, kept: &Mutex<Vec<u8>>) {
                 _ => return,
             }
         }
-        kept.lock()
-            .expect("no panic")
-            .extend_from_slice(&bytes[end + 4..end + 4 + length]);
-        bytes.drain(..end + 4 + length);
+        let body = bytes.drain(..end + 4 + length).skip(end + 4);
+        if traces {
+            kept.lock().expect("no panic").extend(body);
+        } else {
+            drop(body);
+        }
         if stream
             .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
             .is_err()
@@ -156,4 +159,57 @@ fn a_collector_that_is_not_there_stops_nobody() {
     );
     assert_eq!(other.status.code(), Some(1));
     assert!(stderr(&other).contains("https"), "{}", stderr(&other));
+}
+
+#[test]
+fn the_share_of_traces_that_is_exported_can_be_set() {
+    let (url, received) = sink();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = folder.path().join("vyr.toml");
+    std::fs::write(&config, "[telemetry]\nsample_ratio = 0.0\n").expect("written");
+    let config = config.to_str().expect("UTF-8");
+    let arguments = ["--otlp-endpoint", &url, "--config", config];
+    let node = Node::with_artifact(&arguments, "probe.wasm", "probe");
+    let get = |headers: &[&str]| node.request("GET", "/run/probe/hello", headers, b"").status;
+    for _ in 0..20 {
+        assert_eq!(get(&[]), 200);
+    }
+    // A client that records its trace gets all of it, whatever the share.
+    let header = format!("traceparent: 00-{}-b7ad6b7169203331-01", "1".repeat(32));
+    assert_eq!(get(&[&header]), 200);
+    until("the client's trace is exported", || exported(&node) == 6);
+    assert!(node.terminate().success());
+    let spans = received.lock().expect("no panic");
+    let steps = spans.windows(8).filter(|window| window == b"complete");
+    assert_eq!(steps.count(), 1, "nothing else is exported");
+}
+
+#[test]
+fn a_share_that_is_none_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = folder.path().join("vyr.toml");
+    std::fs::write(&config, "[telemetry]\nsample_ratio = 1.5\n").expect("written");
+    let refused = run(&["node", "--config", config.to_str().expect("UTF-8")], b"");
+    assert_eq!(refused.status.code(), Some(1));
+    let error = stderr(&refused);
+    assert!(error.contains("sample_ratio is 1.5"), "{error}");
+}
+
+#[test]
+fn logs_can_be_json_with_the_ids_of_task_and_trace() {
+    let mut command = vyr(&["run", &guest("event-transform.wasm")]);
+    command
+        .env("VYR_LOG", "debug")
+        .env("VYR_LOG_FORMAT", "json");
+    let output = finish(command, b"");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let lines = stderr(&output);
+    let ended = lines
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find(|line| line["message"] == "a task has ended")
+        .expect("the task's end is logged");
+    assert!(ended["task"].as_str().is_some_and(|id| id.starts_with('t')));
+    assert!(ended["trace_id"].as_str().is_some_and(|id| id.len() == 32));
+    assert_eq!(ended["status"], "succeeded");
 }

@@ -142,5 +142,6 @@ fn end(shard: &Shard, task: &Task, outcome: Outcome) {
             .task_ended(task.kind, task.status(), &task.usage(), total_ns, ran);
         shard.table.ended(task);
         shard.steps.completed(task, ended_ns);
+        tracing::debug!(task = %task.id, trace_id = %task.trace.trace_id, status = %task.status(), "a task has ended");
     }
 }

@@ -4,11 +4,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use http::Uri;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use vyr_core::id::ShardNumber;
 
 /// How telemetry travels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Protocol {
     /// OTLP over HTTP, as binary protobuf; collectors listen on port 4318.
     #[default]
@@ -28,6 +28,29 @@ impl FromStr for Protocol {
             "http/protobuf" => Ok(Self::HttpProtobuf),
             "grpc" => Ok(Self::Grpc),
             _ => Err(ExporterError::Protocol(text.into())),
+        }
+    }
+}
+
+/// What a node tells a collector, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// How the collector is spoken to.
+    pub otlp_protocol: Protocol,
+    /// The share of the traces that begin here which is exported, 0 to 1. Traces that a client began are
+    /// exported as it says.
+    pub sample_ratio: f64,
+    /// Time between two exports of the metrics, milliseconds; 0 exports none.
+    pub metrics_interval_ms: u64,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self {
+            otlp_protocol: Protocol::default(),
+            sample_ratio: 1.0,
+            metrics_interval_ms: 10_000,
         }
     }
 }

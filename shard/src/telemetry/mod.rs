@@ -26,5 +26,5 @@ mod transport;
 #[cfg(test)]
 mod tests;
 
-pub use config::{ExporterConfig, ExporterError, Protocol};
+pub use config::{ExporterConfig, ExporterError, Protocol, TelemetryConfig};
 pub use exporter::{ExportTotals, Exporter, ExporterHandle};

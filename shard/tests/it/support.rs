@@ -40,6 +40,7 @@ pub(crate) fn config(limits: ShardLimits) -> ShardConfig {
         limits,
         task_cap: TaskLimits::NODE_CAP,
         otlp_endpoint: None,
+        telemetry: vyr_shard::telemetry::TelemetryConfig::default(),
         outgoing_hosts: Vec::new(),
         outgoing_limits: OutgoingLimits::default(),
     }

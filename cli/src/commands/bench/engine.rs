@@ -261,6 +261,7 @@ async fn drive(
         limits: ShardLimits::default(),
         task_cap: TaskLimits::NODE_CAP,
         otlp_endpoint: None,
+        telemetry: vyr_shard::telemetry::TelemetryConfig::default(),
         outgoing_hosts: Vec::new(),
         outgoing_limits: OutgoingLimits::default(),
     })?;

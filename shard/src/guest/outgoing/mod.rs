@@ -238,6 +238,7 @@ mod tests {
     use super::*;
     use crate::guest::stdio::Kept;
     use crate::rt::{ExecutorConfig, ExecutorKind};
+    use crate::telemetry::TelemetryConfig;
 
     #[test]
     fn a_task_has_so_many_requests_under_way() {
@@ -256,8 +257,14 @@ mod tests {
         };
         let run = rt::run(&config, || async {
             let limits_of_shard = vyr_core::limits::ShardLimits::default();
-            let steps =
-                Steps::start(ShardNumber(0), &limits_of_shard, None, 1).expect("no exporter");
+            let steps = Steps::start(
+                ShardNumber(0),
+                &limits_of_shard,
+                None,
+                TelemetryConfig::default(),
+                1,
+            )
+            .expect("no exporter");
             let subject = Subject {
                 task: TaskId::from_bits(1),
                 artifact: None,
