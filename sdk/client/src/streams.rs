@@ -82,8 +82,8 @@ pub struct TraceStream(EventStream);
 pub struct MetricStream(EventStream);
 
 impl Client {
-    /// The spans of all shards from now on, and those that ended a short while ago; only of one task
-    /// or one artifact if given.
+    /// The spans of all shards from now on; only of one task or one artifact if given. Of one task
+    /// come those too that ended before and that the node still keeps.
     ///
     /// # Errors
     /// See [`Error`].

@@ -120,6 +120,11 @@ impl Model {
     pub(crate) fn apply(&mut self, update: Update) -> bool {
         match update {
             Update::Stream(stream, state) => {
+                if stream == Stream::Metrics && state.is_ok() {
+                    // What comes now may be another life of the node: no difference to before.
+                    let shards = self.shards.values_mut();
+                    shards.for_each(|shard| shard.metrics = None);
+                }
                 let trouble = match stream {
                     Stream::Metrics => &mut self.metrics_trouble,
                     Stream::Traces => &mut self.traces_trouble,
@@ -132,7 +137,12 @@ impl Model {
                 return true;
             }
             _ if self.is_paused => return false,
-            Update::Node(node) => self.node = Some(node),
+            Update::Node(node) => {
+                let shards = node.shards_configured;
+                self.shards
+                    .retain(|number, _| usize::from(number.0) < shards);
+                self.node = Some(node);
+            }
             Update::Names(names) => self.names = names,
             Update::Metrics(metrics) => self.measured(metrics),
             Update::Missing(shard) => {

@@ -53,7 +53,8 @@ pub(crate) struct Recent {
 }
 
 impl Recent {
-    /// Takes in a finished span.
+    /// Takes in a finished span. One that is known already changes nothing: a stream that is begun
+    /// again brings the last ones again.
     pub(crate) fn add(&mut self, span: &Span) {
         let Some(id) = span.task() else {
             return;
@@ -82,8 +83,9 @@ impl Recent {
             }
         }
         let steps = self.unfinished.entry(id).or_default();
-        if steps.len() < STEPS_MAX {
-            steps.push(Step::of(span));
+        let step = Step::of(span);
+        if steps.len() < STEPS_MAX && !steps.iter().any(|other| other.is_same_as(&step)) {
+            steps.push(step);
         }
     }
 
@@ -98,6 +100,9 @@ impl Recent {
     }
 
     fn finish(&mut self, task: RecentTask) {
+        if self.tasks().any(|known| known.id == task.id) {
+            return;
+        }
         let oldest_end_unix_ns = task.end_unix_ns.saturating_sub(SLOWEST_AGE_NS_MAX);
         self.slowest
             .retain(|task| task.end_unix_ns >= oldest_end_unix_ns);
@@ -179,6 +184,20 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_comes_again_changes_nothing() {
+        let mut recent = Recent::default();
+        for _ in 0..3 {
+            recent.add(&span(id(1), "queue", [10, 20], "running"));
+            recent.add(&span(id(2), "queue", [10, 20], "running"));
+            recent.add(&span(id(1), "task", [10, 100], "succeeded"));
+        }
+        let tasks: Vec<_> = recent.tasks().map(|task| task.steps.len()).collect();
+        assert_eq!(tasks, [2]);
+        assert_eq!(recent.finished_steps(id(2)).len(), 1);
+        assert!(recent.finished_steps(id(1)).is_empty());
+    }
+
+    #[test]
     fn slow_tasks_outlast_fast_ones_for_a_minute_and_nothing_grows() {
         let mut recent = Recent::default();
         let second_ns = 1_000_000_000;
@@ -203,8 +222,9 @@ pub(crate) mod tests {
         for number in 0..10 * UNFINISHED_MAX as u64 {
             recent.add(&span(id(number), "queue", [1, 2], "running"));
         }
-        for _ in 0..10 * STEPS_MAX {
-            recent.add(&span(id(u64::MAX >> 8), "own", [1, 2], "running"));
+        for number in 0..10 * STEPS_MAX {
+            let name = format!("own {number}");
+            recent.add(&span(id(u64::MAX >> 8), &name, [1, 2], "running"));
         }
         assert!(recent.unfinished.len() <= UNFINISHED_MAX);
         assert!(recent.unfinished_order.len() <= UNFINISHED_MAX);

@@ -43,6 +43,11 @@ impl Step {
         self.end_unix_ns - self.start_unix_ns
     }
 
+    /// Whether both are the same span.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+
     /// Whether this step is the one that `other` is a part of.
     pub(super) fn is_parent_of(&self, other: &Self) -> bool {
         other.parent.as_ref() == Some(&self.id)

@@ -207,6 +207,28 @@ fn each_round_of_the_shards_is_one_point_of_the_curve() {
 }
 
 #[test]
+fn a_node_that_is_there_again_is_not_compared_with_its_earlier_life() {
+    let mut model = Model::new("unix:/x");
+    for shard in [0, 1] {
+        model.apply(metrics(shard, 1_000, 50));
+        model.apply(metrics(shard, 2_000, 60));
+    }
+    model.apply(Update::Stream(Stream::Metrics, Err("it broke".into())));
+    model.apply(Update::Stream(Stream::Metrics, Ok(())));
+    model.apply(metrics(0, 9_000, 90));
+    assert_eq!(
+        model.rate("vyr_tasks", None),
+        20.0,
+        "not 30 in seven seconds"
+    );
+    let node = serde_json::json!({"version": "0.1.0", "listen": "127.0.0.1:7411",
+        "shards_configured": 1, "shards": []});
+    let node = serde_json::from_value(node).expect("a node");
+    model.apply(Update::Node(node));
+    assert_eq!(model.rate("vyr_tasks", None), 10.0, "it has one shard now");
+}
+
+#[test]
 fn a_paused_picture_keeps_still_but_tells_of_the_connection() {
     let mut model = three_tasks();
     assert_eq!(model.trouble(), Some("connecting"));

@@ -143,7 +143,11 @@ pub(super) fn latency(frame: &mut Frame<'_>, area: Rect, model: &Model, palette:
     let mut spans = vec![label("latency", palette)];
     match model.histogram("vyr_task_seconds").percentiles() {
         None => spans.push(Span::styled(
-            "no task ended in the last interval",
+            if model.intervals().next().is_some() {
+                "no task ended in the last interval"
+            } else {
+                "-"
+            },
             palette.quiet(),
         )),
         Some(times) => {
