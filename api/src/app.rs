@@ -3,23 +3,27 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Request, Response, StatusCode};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body::Body;
 use hyper::body::Incoming;
-use vyr_core::id::{StateId, TaskId};
+use vyr_core::id::{ShardNumber, StateId, TaskId};
 use vyr_core::limits::HttpLimits;
 use vyr_core::problem::Code;
+use vyr_core::task::Kind;
 use vyr_shard::rt::Decision;
 use vyr_shard::state::StateError;
-use vyr_shard::{Shard, rt};
+use vyr_shard::{BodyError, Shard, rt};
 
 use crate::auth::Token;
 use crate::body::{RequestBody, ResponseBody};
 use crate::failure::{Failure, json};
-use crate::forward::{HOP, Peers};
+use crate::forward::{HOP, Peers, Unreachable};
 use crate::route::{Internal, Route};
-use crate::{artifacts, invoke, node, states, tasks};
+use crate::{artifacts, invoke, node, states, streams, tasks};
 
 /// What the HTTP side of a shard is made of.
 pub struct AppConfig {
@@ -50,8 +54,13 @@ pub struct App {
     pub(crate) executor: Decision,
     pub(crate) started: Instant,
     pub(crate) uploads: tokio::sync::Semaphore,
+    /// Streams of traces and metrics that may still be opened.
+    pub(crate) watchers: Arc<tokio::sync::Semaphore>,
     token: Option<Token>,
 }
+
+/// Carries a trace from one process to the next (W3C Trace Context).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Where a request came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +89,7 @@ impl App {
             executor: config.executor,
             started: Instant::now(),
             uploads: tokio::sync::Semaphore::new(UPLOADS_MAX),
+            watchers: Arc::new(tokio::sync::Semaphore::new(config.limits.watchers_max)),
             token: config.token,
         });
         let others = states::Others(Rc::downgrade(&app));
@@ -158,10 +168,13 @@ impl App {
             Route::Metrics => Ok(node::metrics(self).await),
             Route::Node => Ok(node::node(self).await),
             Route::OpenApi => Ok(node::openapi()),
+            Route::StreamTraces => streams::traces(self, &request),
+            Route::StreamMetrics => streams::metrics(self, &request),
             Route::Internal(Internal::Tasks) => tasks::list_own(self, &request),
             Route::Internal(Internal::States) => states::list_own(self, &request),
             Route::Internal(Internal::StateRequest) => states::answer_other(self, request).await,
             Route::Internal(Internal::Metrics) => Ok(json(StatusCode::OK, &self.shard.metrics())),
+            Route::Internal(Internal::Traces) => streams::own_spans(self, &request),
             Route::Internal(Internal::Shard) => Ok(json(StatusCode::OK, &node::describe(self))),
         }
     }
@@ -221,6 +234,29 @@ impl App {
 }
 
 impl App {
+    /// Sends a request that makes a task on to the shard that is to run it: a step of the task's trace.
+    pub(crate) async fn forward_new<B>(
+        &self,
+        shard: ShardNumber,
+        kind: Kind,
+        mut request: Request<B>,
+    ) -> Result<Response<Incoming>, Unreachable>
+    where
+        B: Body<Data = Bytes, Error = BodyError> + Send + 'static,
+    {
+        let hop = self.shard.hop(traceparent(&request), kind);
+        if let Ok(value) = HeaderValue::try_from(hop.trace().to_string()) {
+            request.headers_mut().insert(TRACEPARENT, value);
+        }
+        let response = self.peers.forward(shard, request).await?;
+        let task = response.headers().get(tasks::TASK_ID);
+        let task = task.and_then(|id| id.to_str().ok()?.parse().ok());
+        if let Some(task) = task {
+            self.shard.forwarded(&hop, task);
+        }
+        Ok(response)
+    }
+
     /// Sends a request about another shard's state on. If that shard's process is gone, so is the state.
     pub(crate) async fn forward_state(
         &self,
@@ -247,13 +283,13 @@ pub(crate) fn return_trace(
     trace: &vyr_core::trace::TraceContext,
 ) {
     if let Ok(value) = HeaderValue::try_from(trace.to_string()) {
-        response.headers_mut().insert("traceparent", value);
+        response.headers_mut().insert(TRACEPARENT, value);
     }
 }
 
 /// The client's trace, if it sent exactly one; several are as good as none (W3C Trace Context).
 pub(crate) fn traceparent<B>(request: &Request<B>) -> Option<&str> {
-    let mut values = request.headers().get_all("traceparent").iter();
+    let mut values = request.headers().get_all(TRACEPARENT).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => value.to_str().ok(),
         _ => None,

@@ -174,6 +174,8 @@ pub(crate) enum ResponseBody {
     Output(OutputStream),
     /// Another shard's answer.
     Forwarded(Incoming),
+    /// Server-sent events as they come.
+    Events(tokio::sync::mpsc::Receiver<Bytes>),
 }
 
 /// A task's streamed output; dropped before its end, it ends the task: its client has gone.
@@ -221,6 +223,9 @@ impl Body for ResponseBody {
                     _ => None,
                 },
             }),
+            Self::Events(events) => events
+                .poll_recv(context)
+                .map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk)))),
             Self::Forwarded(body) => Pin::new(body).poll_frame(context).map(|frame| {
                 frame.map(|result| result.map_err(|error| BodyError(error.to_string())))
             }),
@@ -231,7 +236,7 @@ impl Body for ResponseBody {
         match self {
             Self::Full(bytes) => bytes.is_none(),
             Self::Guest(body) => body.is_end_stream(),
-            Self::Output(_) => false,
+            Self::Output(_) | Self::Events(_) => false,
             Self::Forwarded(body) => body.is_end_stream(),
         }
     }
@@ -240,7 +245,7 @@ impl Body for ResponseBody {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Self::Guest(body) => body.size_hint(),
-            Self::Output(_) => SizeHint::default(),
+            Self::Output(_) | Self::Events(_) => SizeHint::default(),
             Self::Forwarded(body) => body.size_hint(),
         }
     }

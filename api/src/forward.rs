@@ -139,14 +139,28 @@ impl Peers {
     pub(crate) async fn gather(&self, part: Internal, query: &str) -> Vec<(ShardNumber, Bytes)> {
         let mut parts = Vec::new();
         for shard in self.others() {
-            let asked = rt::timeout(PART_TIME_MAX, self.part(shard, part, query)).await;
-            match asked {
-                Ok(Ok(bytes)) => parts.push((shard, bytes)),
-                Ok(Err(error)) => tracing::warn!(%error, "a joint answer lacks a shard"),
-                Err(_) => tracing::warn!(%shard, "a joint answer lacks a shard: no answer in time"),
+            match self.ask(shard, part, query).await {
+                Ok(bytes) => parts.push((shard, bytes)),
+                Err(error) => tracing::warn!(%error, "a joint answer lacks a shard"),
             }
         }
         parts
+    }
+
+    /// Asks one other shard for its part.
+    pub(crate) async fn ask(
+        &self,
+        shard: ShardNumber,
+        part: Internal,
+        query: &str,
+    ) -> Result<Bytes, Unreachable> {
+        let asked = rt::timeout(PART_TIME_MAX, self.part(shard, part, query)).await;
+        asked.unwrap_or_else(|_| {
+            Err(Unreachable {
+                shard,
+                reason: "no answer in time".into(),
+            })
+        })
     }
 
     async fn part(

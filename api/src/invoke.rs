@@ -6,9 +6,12 @@ use http::header::AUTHORIZATION;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use vyr_core::artifact::Reference;
+use vyr_core::id::StateId;
 use vyr_core::problem::Code;
 use vyr_core::state::Binding;
+use vyr_core::task::Kind;
 use vyr_shard::rt;
+use vyr_shard::state::StateError;
 
 use crate::app::{App, return_trace, traceparent};
 use crate::body::{RequestBody, ResponseBody};
@@ -41,7 +44,7 @@ pub(crate) async fn run(
     if let Some(first) = bindings.first()
         && first.state.shard() != app.shard.number()
     {
-        return app.forward_state(first.state, hopped, request).await;
+        return forward(app, first.state, hopped, request).await;
     }
     request.headers_mut().remove(BIND);
     let digest = app.shard.resolve(artifact)?;
@@ -72,6 +75,25 @@ pub(crate) async fn run(
     }
     return_trace(&mut response, task.trace());
     Ok(response)
+}
+
+/// Sends the request on to the shard of the state.
+async fn forward(
+    app: &App,
+    state: StateId,
+    hopped: bool,
+    request: Request<RequestBody>,
+) -> Result<Response<ResponseBody>, Failure> {
+    if hopped || !app.peers.has(state.shard()) {
+        return Err(StateError::NotFound { id: state }.into());
+    }
+    let response = app.forward_new(state.shard(), Kind::Http, request).await;
+    response
+        .map(|response| response.map(ResponseBody::Forwarded))
+        .map_err(|error| {
+            tracing::warn!(%error, %state, "a state's shard is gone");
+            StateError::Lost { id: state }.into()
+        })
 }
 
 /// The states that the task is to be bound to: `vyr-bind: STATE=NAME[:ro]`, repeated or with commas.

@@ -16,7 +16,9 @@ mod plain;
 mod query;
 mod route;
 mod server;
+mod span_json;
 mod states;
+mod streams;
 mod tasks;
 mod upload;
 

@@ -46,6 +46,8 @@ pub(crate) enum Route {
     Metrics,
     Node,
     OpenApi,
+    StreamTraces,
+    StreamMetrics,
     /// What one shard tells another.
     Internal(Internal),
 }
@@ -57,6 +59,8 @@ pub(crate) enum Internal {
     Metrics,
     Shard,
     States,
+    /// Spans since the last time it was asked.
+    Traces,
     /// What a task of one shard asks of a state of another.
     StateRequest,
 }
@@ -69,6 +73,7 @@ impl Internal {
             Self::Metrics => "/internal/metrics",
             Self::Shard => "/internal/shard",
             Self::States => "/internal/states",
+            Self::Traces => "/internal/traces",
             Self::StateRequest => "/internal/state-request",
         }
     }
@@ -91,9 +96,12 @@ impl Route {
             ["metrics"] => get(method, Self::Metrics),
             ["v0", "node"] => get(method, Self::Node),
             ["v0", "openapi.json"] => get(method, Self::OpenApi),
+            ["v0", "traces"] => get(method, Self::StreamTraces),
+            ["v0", "metrics"] => get(method, Self::StreamMetrics),
             ["internal", "tasks"] => get(method, Self::Internal(Internal::Tasks)),
             ["internal", "metrics"] => get(method, Self::Internal(Internal::Metrics)),
             ["internal", "shard"] => get(method, Self::Internal(Internal::Shard)),
+            ["internal", "traces"] => get(method, Self::Internal(Internal::Traces)),
             ["internal", "states"] => get(method, Self::Internal(Internal::States)),
             ["internal", "state-request"] => post(method, Self::Internal(Internal::StateRequest)),
             ["v0", "artifacts"] => match *method {

@@ -17,7 +17,7 @@ use vyr_core::id::{ShardNumber, StateId, TaskId};
 use vyr_core::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use vyr_core::problem::Code;
 use vyr_core::state::Binding;
-use vyr_core::task::{self, Status};
+use vyr_core::task::{self, Kind, Status};
 use vyr_shard::state::StateError;
 use vyr_shard::{Found, Pipe, PipeEnd, Submit, Task, rt};
 use xxhash_rust::xxh3::xxh3_64;
@@ -85,7 +85,7 @@ pub(crate) async fn submit(
     if query.one("artifact")?.is_some() {
         let bindings = bindings_of(&query)?;
         if let Some(owner) = other_owner(app, &bindings, key.as_deref(), hopped) {
-            return owner.answered(app.peers.forward(owner.shard, request).await);
+            return owner.answered(app.forward_new(owner.shard, Kind::Command, request).await);
         }
         let mut submit = submit_of_query(app, &query, &wanted)?;
         submit.bindings = bindings;
@@ -103,7 +103,7 @@ pub(crate) async fn submit(
         .map_err(|error| Failure::invalid(format!("the task document: {error}")))?;
     if let Some(owner) = other_owner(app, &document.bindings, key.as_deref(), hopped) {
         let request = Request::from_parts(head, own_body(body));
-        return owner.answered(app.peers.forward(owner.shard, request).await);
+        return owner.answered(app.forward_new(owner.shard, Kind::Command, request).await);
     }
     let mut submit = submit_of_document(app, document, &wanted)?;
     submit.trace = trace;

@@ -189,6 +189,8 @@ pub struct ShardLimits {
     pub stream_buffer_bytes_max: usize,
     /// Telemetry records that wait for the exporter; one more is dropped and counted.
     pub trace_records_max: usize,
+    /// Records of tasks' steps kept for those who watch; the oldest goes when a new one comes.
+    pub recent_records_max: usize,
     /// States that exist at the same time.
     pub states_max: usize,
     /// Keys of all states together, those being freed included.
@@ -210,6 +212,7 @@ impl Default for ShardLimits {
             idempotency_keys_max: 4096,
             stream_buffer_bytes_max: 256 * KIB as usize,
             trace_records_max: 1 << 14,
+            recent_records_max: 1 << 13,
             states_max: 4096,
             state_keys_max: StateLimits::NODE_CAP.keys_max,
             state_bytes_max: StateLimits::NODE_CAP.bytes_max,
@@ -243,6 +246,8 @@ pub struct HttpLimits {
     pub wait_ms_max: u64,
     /// Rows of one list page.
     pub page_rows_max: usize,
+    /// Streams of traces and metrics that are watched at the same time; one more is refused.
+    pub watchers_max: usize,
 }
 
 impl Default for HttpLimits {
@@ -259,6 +264,7 @@ impl Default for HttpLimits {
             artifact_bytes_max: 128 * MIB,
             wait_ms_max: 300_000,
             page_rows_max: 1000,
+            watchers_max: 64,
         }
     }
 }

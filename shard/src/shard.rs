@@ -17,7 +17,7 @@ use vyr_core::limits::{OutgoingLimits, ShardLimits, TaskLimits};
 use vyr_core::problem::Code;
 use vyr_core::state::Binding;
 use vyr_core::task::{self, Kind, Status, TaskError, Usage};
-use vyr_core::trace::TraceContext;
+use vyr_core::trace::{Exchange, Method, Recent, TraceContext};
 
 use crate::admission::Admission;
 use crate::artifact::{CompiledCache, Compiler, Loaded, Loader, Preparer};
@@ -28,7 +28,7 @@ use crate::guest::{Client, Config, Control, Pipe, Stop};
 use crate::metrics::Metrics;
 use crate::rt;
 use crate::state::{Secret, SharedStates, StateError, States, TaskBindings};
-use crate::steps::Steps;
+use crate::steps::{Hop, Steps, Subject};
 use crate::submit::{Submissions, Submit, check_arguments, check_environment};
 use crate::task::{
     BodyError, Command, NewTask, ResponseBody, Table, Task, TaskOutput, Watch, run_command,
@@ -75,7 +75,7 @@ pub struct Shard {
     pub(crate) table: Table,
     pub(crate) watch: Rc<Watch>,
     pub(crate) metrics: Metrics,
-    pub(crate) steps: Steps,
+    pub(crate) steps: Rc<Steps>,
     pub(crate) states: Rc<SharedStates>,
     pub(crate) client: Rc<Client>,
     number: ShardNumber,
@@ -145,12 +145,12 @@ impl Shard {
             table: Table::new(&config.limits),
             watch: Rc::default(),
             metrics: Metrics::new(),
-            steps: Steps::start(
+            steps: Rc::new(Steps::start(
                 config.number,
                 &config.limits,
                 config.otlp_endpoint.as_deref(),
                 seed,
-            )?,
+            )?),
             states,
             client: Client::new(config.outgoing_hosts, config.outgoing_limits),
             number: config.number,
@@ -221,6 +221,23 @@ impl Shard {
         self.steps.trace(traceparent)
     }
 
+    /// The last records of its tasks' steps.
+    #[must_use]
+    pub fn recent(&self) -> &Recent {
+        self.steps.recent()
+    }
+
+    /// A request leaves for the shard that is to run its task.
+    #[must_use]
+    pub fn hop(&self, traceparent: Option<&str>, kind: Kind) -> Hop {
+        self.steps.hop(traceparent, kind)
+    }
+
+    /// The answer to a request that was sent on is back, and names its task.
+    pub fn forwarded(&self, hop: &Hop, task: TaskId) {
+        self.steps.forwarded(hop, task);
+    }
+
     /// The digest that a reference means now.
     ///
     /// # Errors
@@ -271,8 +288,15 @@ impl Shard {
             limits.wall_ms_max = wall_ms_max.min(self.task_cap.wall_ms_max);
         }
         let id = self.next_id();
+        let subject = Subject {
+            task: id,
+            artifact: Some(loaded.digest),
+            kind: Kind::Command,
+            trace: submit.trace,
+            cold,
+        };
         let bindings = self
-            .bind_all(id, &submit.bindings, &loaded, &limits)
+            .bind_all(&subject, &submit.bindings, &loaded, &limits)
             .await?;
         // Binding another shard's state took time, in which the same submission may have come again.
         if let Some(first) = self.first_submission(&submit)? {
@@ -295,6 +319,7 @@ impl Shard {
             bindings,
             cold,
             received_ns,
+            exchange: None,
         });
         if let Some((key, fingerprint)) = submit.idempotency {
             self.submissions
@@ -359,7 +384,14 @@ impl Shard {
         loaded.http()?;
         let limits = loaded.limits;
         let id = self.next_id();
-        let bindings = self.bind_all(id, bindings, &loaded, &limits).await?;
+        let subject = Subject {
+            task: id,
+            artifact: Some(loaded.digest),
+            kind: Kind::Http,
+            trace,
+            cold,
+        };
+        let bindings = self.bind_all(&subject, bindings, &loaded, &limits).await?;
         let ticket = self.admit()?;
         let task = self.new_task(NewTask {
             id,
@@ -372,6 +404,7 @@ impl Shard {
             bindings,
             cold,
             received_ns,
+            exchange: Some(Exchange::received(Method::of(request.method().as_str()))),
         });
         let response = run_http(self, &task, loaded, request, ticket).await;
         Ok((task, response))
@@ -490,7 +523,7 @@ impl Shard {
         task.bindings.borrow().check(&binding, &loaded.manifest)?;
         let more = self
             .bind_all(
-                task.id,
+                &task.subject(),
                 std::slice::from_ref(&binding),
                 &loaded,
                 &task.limits,
@@ -506,16 +539,21 @@ impl Shard {
 
     async fn bind_all(
         &self,
-        task: TaskId,
+        subject: &Subject,
         wanted: &[Binding],
         loaded: &Loaded,
         limits: &TaskLimits,
     ) -> Result<TaskBindings, Error> {
         let mut bindings = TaskBindings::new(Rc::clone(&self.states), limits);
         for binding in wanted {
-            bindings
-                .bind(task, binding.clone(), &loaded.manifest)
-                .await?;
+            let started_ns = clock::monotonic_ns();
+            let bound = bindings
+                .bind(subject.task, binding.clone(), &loaded.manifest)
+                .await
+                .map_err(Error::from);
+            let code = bound.as_ref().err().map(Error::code);
+            self.steps.bound(subject, started_ns, binding, code);
+            bound?;
         }
         Ok(bindings)
     }

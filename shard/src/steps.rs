@@ -2,10 +2,16 @@
 
 use std::time::Duration;
 
-use vyr_core::id::ShardNumber;
+use vyr_core::digest::Digest;
+use vyr_core::id::{ShardNumber, TaskId};
 use vyr_core::limits::ShardLimits;
 use vyr_core::problem::Code;
-use vyr_core::trace::{Record, Ring, Step, TraceContext, TraceIdSource, Writer};
+use vyr_core::state::Binding;
+use vyr_core::task::{Kind, Status};
+use vyr_core::trace::{
+    Detail, Exchange, Recent, Record, Ring, ShortText, SpanId, Step, TraceContext, TraceIdSource,
+    Writer,
+};
 
 use crate::clock;
 use crate::error::Error;
@@ -17,16 +23,54 @@ use crate::telemetry::{ExportTotals, Exporter, ExporterConfig, ExporterHandle};
 pub(crate) struct Steps {
     ids: TraceIdSource,
     writer: Writer,
+    recent: Recent,
     /// Unix time when the monotonic clock stood at zero, nanoseconds.
     unix_offset_ns: u64,
     exporter: Option<ExporterHandle>,
+}
+
+/// Whose step it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subject {
+    pub(crate) task: TaskId,
+    pub(crate) artifact: Option<Digest>,
+    pub(crate) kind: Kind,
+    pub(crate) trace: TraceContext,
+    /// Whether the artifact had to be loaded first.
+    pub(crate) cold: bool,
+}
+
+/// A request on its way to the shard that runs its task.
+#[derive(Debug)]
+pub struct Hop {
+    trace: TraceContext,
+    kind: Kind,
+    started_ns: u64,
+}
+
+impl Hop {
+    /// The trace to send on: the hop is the task's parent.
+    #[must_use]
+    pub fn trace(&self) -> &TraceContext {
+        &self.trace
+    }
+}
+
+/// When a step began and ended, monotonic.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    step: Step,
+    id: SpanId,
+    parent: Option<SpanId>,
+    started_ns: u64,
+    ended_ns: u64,
 }
 
 /// Longest time that spans still waiting at the end get to reach the collector.
 const FLUSH_TIME_MAX: Duration = Duration::from_secs(3);
 
 impl Steps {
-    /// Without an endpoint nothing is written.
+    /// Without an endpoint nothing is exported.
     pub(crate) fn start(
         shard: ShardNumber,
         limits: &ShardLimits,
@@ -49,6 +93,7 @@ impl Steps {
         Ok(Self {
             ids: TraceIdSource::with_seed(seed),
             writer,
+            recent: Recent::new(limits.recent_records_max),
             unix_offset_ns: clock::unix_ns() - clock::monotonic_ns(),
             exporter,
         })
@@ -59,12 +104,61 @@ impl Steps {
         self.ids.context(traceparent)
     }
 
+    /// The last records, for watchers.
+    pub(crate) fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
+    /// A request leaves for the shard that is to run its task.
+    pub(crate) fn hop(&self, traceparent: Option<&str>, kind: Kind) -> Hop {
+        Hop {
+            trace: self.ids.context(traceparent),
+            kind,
+            started_ns: clock::monotonic_ns(),
+        }
+    }
+
+    /// The answer is back and names its task.
+    pub(crate) fn forwarded(&self, hop: &Hop, task: TaskId) {
+        let span = Span {
+            step: Step::Forward,
+            id: hop.trace.span_id,
+            parent: hop.trace.parent,
+            started_ns: hop.started_ns,
+            ended_ns: clock::monotonic_ns(),
+        };
+        let subject = Subject {
+            task,
+            artifact: None,
+            kind: hop.kind,
+            trace: hop.trace,
+            cold: false,
+        };
+        self.write(&subject, span, Status::Queued, None, Detail::None);
+    }
+
+    /// A state was bound, or was not.
+    pub(crate) fn bound(
+        &self,
+        subject: &Subject,
+        started_ns: u64,
+        binding: &Binding,
+        code: Option<Code>,
+    ) {
+        let detail = Detail::Bind {
+            state: binding.state,
+            name: ShortText::new(&binding.name),
+        };
+        let span = self.child(subject, Step::Bind, started_ns, clock::monotonic_ns());
+        self.write(subject, span, Status::Queued, code, detail);
+    }
+
     pub(crate) fn submitted(&self, task: &Task) {
-        self.child(task, Step::Submit, task.received_ns, task.accepted_ns, None);
+        self.step(task, Step::Submit, task.received_ns, task.accepted_ns, None);
     }
 
     pub(crate) fn queued(&self, task: &Task) {
-        self.child(
+        self.step(
             task,
             Step::Queue,
             task.accepted_ns,
@@ -74,22 +168,58 @@ impl Steps {
     }
 
     pub(crate) fn instantiated(&self, task: &Task, started_ns: u64, ended_ns: u64) {
-        self.child(task, Step::Instantiate, started_ns, ended_ns, None);
+        self.step(task, Step::Instantiate, started_ns, ended_ns, None);
     }
 
     pub(crate) fn executed(&self, task: &Task, started_ns: u64, ended_ns: u64) {
-        self.child(task, Step::Execute, started_ns, ended_ns, None);
+        self.step(task, Step::Execute, started_ns, ended_ns, None);
+    }
+
+    /// The span of a guest's call to another host: its trace is to be handed on.
+    pub(crate) fn call(&self, subject: &Subject) -> TraceContext {
+        TraceContext {
+            span_id: self.ids.span_id(),
+            parent: Some(subject.trace.span_id),
+            ..subject.trace
+        }
+    }
+
+    /// A guest's call has its response, or will not get one.
+    pub(crate) fn called(
+        &self,
+        subject: &Subject,
+        call: &TraceContext,
+        started_ns: u64,
+        exchange: Exchange,
+    ) {
+        let span = Span {
+            step: Step::Call,
+            id: call.span_id,
+            parent: call.parent,
+            started_ns,
+            ended_ns: clock::monotonic_ns(),
+        };
+        let detail = Detail::Exchange(exchange);
+        self.write(subject, span, Status::Running, None, detail);
     }
 
     /// The task has ended, at `ended_ns`; writes its last step and the whole.
     pub(crate) fn completed(&self, task: &Task, ended_ns: u64) {
-        if !self.writer.is_enabled() || !task.trace.sampled {
+        if !self.is_wanted(&task.trace) {
             return;
         }
         let code = task.error().map(|error| error.code);
         let now_ns = clock::monotonic_ns();
-        self.child(task, Step::Complete, ended_ns, now_ns, code);
-        self.write(task, Step::Task, task.received_ns, now_ns, code);
+        self.step(task, Step::Complete, ended_ns, now_ns, code);
+        let span = Span {
+            step: Step::Task,
+            id: task.trace.span_id,
+            parent: task.trace.parent,
+            started_ns: task.received_ns,
+            ended_ns: now_ns,
+        };
+        let detail = task.exchange.get().map_or(Detail::None, Detail::Exchange);
+        self.write(&task.subject(), span, task.status(), code, detail);
     }
 
     /// Sends what is left to the collector and ends the exporter.
@@ -111,30 +241,57 @@ impl Steps {
             .unwrap_or_default()
     }
 
-    fn child(&self, task: &Task, step: Step, started_ns: u64, ended_ns: u64, code: Option<Code>) {
-        if self.writer.is_enabled() && task.trace.sampled {
-            self.write(task, step, started_ns, ended_ns, code);
+    /// Whether a record of this trace has a reader.
+    fn is_wanted(&self, trace: &TraceContext) -> bool {
+        self.recent.is_enabled() || self.writer.is_enabled() && trace.sampled
+    }
+
+    fn step(&self, task: &Task, step: Step, started_ns: u64, ended_ns: u64, code: Option<Code>) {
+        if self.is_wanted(&task.trace) {
+            let subject = task.subject();
+            let span = self.child(&subject, step, started_ns, ended_ns);
+            self.write(&subject, span, task.status(), code, Detail::None);
         }
     }
 
-    fn write(&self, task: &Task, step: Step, started_ns: u64, ended_ns: u64, code: Option<Code>) {
-        let (span_id, parent) = match step {
-            Step::Task => (task.trace.span_id, task.trace.parent),
-            _ => (self.ids.span_id(), Some(task.trace.span_id)),
-        };
-        self.writer.write(Record {
-            task: task.id,
-            artifact: task.artifact,
-            trace_id: task.trace.trace_id,
-            span_id,
-            parent,
-            start_unix_ns: self.unix_offset_ns + started_ns,
-            duration_ns: ended_ns.saturating_sub(started_ns),
+    /// A span below the task's root.
+    fn child(&self, subject: &Subject, step: Step, started_ns: u64, ended_ns: u64) -> Span {
+        Span {
             step,
-            kind: task.kind,
-            status: task.status(),
+            id: self.ids.span_id(),
+            parent: Some(subject.trace.span_id),
+            started_ns,
+            ended_ns,
+        }
+    }
+
+    fn write(
+        &self,
+        subject: &Subject,
+        span: Span,
+        status: Status,
+        code: Option<Code>,
+        detail: Detail,
+    ) {
+        let record = Record {
+            task: subject.task,
+            artifact: subject.artifact,
+            trace_id: subject.trace.trace_id,
+            span_id: span.id,
+            parent: span.parent,
+            start_unix_ns: self.unix_offset_ns + span.started_ns,
+            duration_ns: span.ended_ns.saturating_sub(span.started_ns),
+            step: span.step,
+            kind: subject.kind,
+            status,
             code,
-            sampled: task.trace.sampled,
-        });
+            sampled: subject.trace.sampled,
+            cold: span.step == Step::Task && subject.cold,
+            detail,
+        };
+        self.recent.write(record);
+        if record.sampled {
+            self.writer.write(record);
+        }
     }
 }

@@ -177,7 +177,12 @@ impl fmt::Display for TraceContext {
 #[derive(Debug)]
 pub struct TraceIdSource {
     state: Cell<u64>,
+    /// Traces of ours are sampled whose id's last 56 bits are below it.
+    sampled_below: u64,
 }
+
+/// Bits of a trace id that decide on sampling, as OpenTelemetry's consistent probability sampling has it.
+const SAMPLING_BITS: u32 = 56;
 
 impl TraceIdSource {
     /// A source seeded by the operating system.
@@ -193,7 +198,16 @@ impl TraceIdSource {
     pub fn with_seed(seed: u64) -> Self {
         Self {
             state: Cell::new(seed),
+            sampled_below: 1 << SAMPLING_BITS,
         }
+    }
+
+    /// Samples this share, from 0 to 1, of the traces that begin here.
+    #[must_use]
+    pub fn sampling(mut self, ratio: f64) -> Self {
+        // A float becomes an integer by saturation, so that nothing below 0 or above 1 does harm.
+        self.sampled_below = ((1u64 << SAMPLING_BITS) as f64 * ratio.clamp(0.0, 1.0)) as u64;
+        self
     }
 
     /// A new trace id.
@@ -215,16 +229,21 @@ impl TraceIdSource {
         }
     }
 
-    /// The trace of a new task: the client's when its `traceparent` is valid, else a new one, which
-    /// is sampled.
+    /// The trace of a new task: the client's, sampled as it says, when its `traceparent` is valid, else
+    /// a new one.
     pub fn context(&self, traceparent: Option<&str>) -> TraceContext {
         let parent = traceparent.and_then(|text| text.parse::<TraceParent>().ok());
+        let trace_id = parent.map_or_else(|| self.trace_id(), |parent| parent.trace_id);
         TraceContext {
-            trace_id: parent.map_or_else(|| self.trace_id(), |parent| parent.trace_id),
+            trace_id,
             span_id: self.span_id(),
             parent: parent.map(|parent| parent.span_id),
-            sampled: parent.is_none_or(|parent| parent.sampled),
+            sampled: parent.map_or_else(|| self.samples(trace_id), |parent| parent.sampled),
         }
+    }
+
+    fn samples(&self, trace_id: TraceId) -> bool {
+        (trace_id.to_bits() as u64) & ((1 << SAMPLING_BITS) - 1) < self.sampled_below
     }
 
     fn next(&self) -> u64 {
@@ -395,6 +414,22 @@ mod tests {
             context.to_string(),
             format!("00-{TRACE}-{}-00", context.span_id)
         );
+    }
+
+    #[test]
+    fn a_share_of_the_traces_that_begin_here_is_sampled() {
+        let sampled = |ratio: f64, parent: Option<&str>| {
+            let source = TraceIdSource::with_seed(7).sampling(ratio);
+            (0..10_000)
+                .filter(|_| source.context(parent).sampled)
+                .count()
+        };
+        assert_eq!((sampled(0.0, None), sampled(1.0, None)), (0, 10_000));
+        let tenth = sampled(0.1, None);
+        assert!((900..1100).contains(&tenth), "{tenth} of 10000");
+        // What the client decided holds, whatever the ratio.
+        let parent = format!("00-{TRACE}-{SPAN}-01");
+        assert_eq!(sampled(0.0, Some(&parent)), 10_000);
     }
 
     #[test]

@@ -3,49 +3,68 @@
 use std::fmt;
 
 use super::context::{SpanId, TraceId};
+use super::detail::{Detail, Exchange};
 use crate::digest::Digest;
 use crate::id::TaskId;
 use crate::problem::Code;
 use crate::task::{Kind, Status};
 
-/// A step in the life of a task. [`Step::Task`] is the whole of it, the parent of the others.
+/// A step in the life of a task. [`Step::Task`] is the whole of it, the parent of the others but
+/// [`Step::Forward`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Step {
     /// From acceptance to the end: the root span.
     Task,
+    /// The hop from the shard where the request landed to the one that runs the task: the parent of
+    /// [`Step::Task`].
+    Forward,
     /// Accepting the request: limits, artifact, admission.
     Submit,
+    /// Binding a state.
+    Bind,
     /// Waiting for its turn.
     Queue,
     /// Making the instance.
     Instantiate,
     /// Running the guest.
     Execute,
+    /// A call of the guest to another host, up to the head of the response.
+    Call,
+    /// A span of the guest's own.
+    Guest,
     /// Recording the outcome and releasing what the task held.
     Complete,
 }
 
 impl Step {
     /// Every step, in the order they happen, the whole first.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 10] = [
         Self::Task,
+        Self::Forward,
         Self::Submit,
+        Self::Bind,
         Self::Queue,
         Self::Instantiate,
         Self::Execute,
+        Self::Call,
+        Self::Guest,
         Self::Complete,
     ];
 
-    /// The name of the step's span.
+    /// The step's name, which is its span's as well unless [`Record::name`] knows a better one.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Task => "task",
+            Self::Forward => "forward",
             Self::Submit => "submit",
+            Self::Bind => "bind",
             Self::Queue => "queue",
             Self::Instantiate => "instantiate",
             Self::Execute => "execute",
+            Self::Call => "call",
+            Self::Guest => "guest",
             Self::Complete => "complete",
         }
     }
@@ -62,13 +81,14 @@ impl fmt::Display for Step {
 pub struct Record {
     /// The task.
     pub task: TaskId,
-    /// The artifact it runs.
-    pub artifact: Digest,
+    /// The artifact it runs, if it is known.
+    pub artifact: Option<Digest>,
     /// The trace.
     pub trace_id: TraceId,
     /// The span.
     pub span_id: SpanId,
-    /// The span's parent: the task's root span, or for the root itself the client's span if any.
+    /// The span's parent: the task's root span, or for the root itself the client's span or the hop's,
+    /// if any.
     pub parent: Option<SpanId>,
     /// When the step began, nanoseconds since the Unix epoch.
     pub start_unix_ns: u64,
@@ -84,9 +104,25 @@ pub struct Record {
     pub code: Option<Code>,
     /// Whether the span is exported.
     pub sampled: bool,
+    /// Whether the task's artifact had to be loaded first.
+    pub cold: bool,
+    /// What only spans like this one have.
+    pub detail: Detail,
+}
+
+impl Record {
+    /// The span's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match &self.detail {
+            Detail::Exchange(Exchange { method, .. }) if self.step == Step::Call => method.as_str(),
+            Detail::Guest { name } => name.as_str(),
+            _ => self.step.as_str(),
+        }
+    }
 }
 
 const _: () = assert!(
-    size_of::<Record>() <= 128,
-    "a record is at most two cache lines"
+    size_of::<Record>() <= 192,
+    "a record is at most three cache lines"
 );

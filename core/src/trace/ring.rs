@@ -165,18 +165,18 @@ impl RingCounts {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::digest::Digest;
     use crate::id::TaskId;
     use crate::task::{Kind, Status};
-    use crate::trace::{Step, TraceIdSource};
+    use crate::trace::{Detail, Step, TraceIdSource};
 
-    fn record(number: u64) -> Record {
+    pub(in crate::trace) fn record(number: u64) -> Record {
         let source = TraceIdSource::with_seed(number);
         Record {
             task: TaskId::from_bits(number.into()),
-            artifact: Digest::of(b"x"),
+            artifact: Some(Digest::of(b"x")),
             trace_id: source.trace_id(),
             span_id: source.span_id(),
             parent: None,
@@ -187,6 +187,8 @@ mod tests {
             status: Status::Succeeded,
             code: None,
             sampled: true,
+            cold: false,
+            detail: Detail::None,
         }
     }
 

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use vyr_core::artifact::{InstancePolicy, Instances};
 use vyr_core::limits::TaskLimits;
-use vyr_core::trace::TraceContext;
 use wasmtime::Store;
 use wasmtime_wasi_http::p2::bindings::Proxy;
 
 use super::{Control, Guest, Kept};
 use crate::clock;
 use crate::state::Bound;
+use crate::steps::Subject;
 
 /// Tasks that one instance serves when the manifest does not say.
 const TASKS_MAX: u32 = 1000;
@@ -48,12 +48,12 @@ impl HttpInstance {
         control: &Arc<Control>,
         log: &Arc<Kept>,
         bound: Vec<(String, Bound)>,
-        trace: TraceContext,
+        subject: Subject,
     ) {
         self.tasks += 1;
         self.store
             .data_mut()
-            .attach(limits, control, log, bound, trace);
+            .attach(limits, control, log, bound, subject);
         self.store.set_epoch_deadline(1);
     }
 }

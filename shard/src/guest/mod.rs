@@ -28,6 +28,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::rt;
 use crate::state::{Bound, SharedStates};
+use crate::steps::{Steps, Subject};
 pub(crate) use config::Config;
 use keyvalue::Buckets;
 pub(crate) use outgoing::Client;
@@ -35,7 +36,6 @@ use outgoing::Outgoing;
 use vyr_core::artifact::HostPattern;
 use vyr_core::digest::Digest;
 use vyr_core::limits::TaskLimits;
-use vyr_core::trace::TraceContext;
 
 /// Handles that a guest holds at the same time: of streams, requests, buckets and whatever else.
 const RESOURCES_MAX: usize = 1 << 14;
@@ -61,10 +61,10 @@ impl Guest {
         control: &Arc<Control>,
         log: &Arc<Kept>,
         bound: Vec<(String, Bound)>,
-        trace: TraceContext,
+        subject: Subject,
     ) {
         self.buckets.attach(bound);
-        self.outgoing.attach(trace);
+        self.outgoing.attach(subject);
         self.memory.attach(limits, Arc::clone(control));
         self.log.attach(Arc::clone(log));
         self.control = Arc::clone(control);
@@ -85,7 +85,8 @@ pub(crate) struct Wiring<'a> {
     pub(crate) artifact: Digest,
     /// The hosts that the artifact's manifest names.
     pub(crate) hosts: Arc<[HostPattern]>,
-    pub(crate) trace: TraceContext,
+    pub(crate) steps: Rc<Steps>,
+    pub(crate) subject: Subject,
     pub(crate) config: Config,
 }
 
@@ -153,7 +154,8 @@ pub(crate) fn store(
             wiring.artifact,
             wiring.hosts,
             log.clone(),
-            wiring.trace,
+            wiring.steps,
+            wiring.subject,
         ),
         config: wiring.config,
         buckets: Buckets::new(wiring.states, wiring.bound),

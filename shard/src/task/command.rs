@@ -62,7 +62,8 @@ async fn guest_run(shard: &Rc<Shard>, task: &Rc<Task>, command: Command, ticket:
         client: Rc::clone(&shard.client),
         artifact: task.artifact,
         hosts: Arc::clone(&command.loaded.hosts),
-        trace: task.trace,
+        steps: Rc::clone(&shard.steps),
+        subject: task.subject(),
         config: command.config,
     };
     let mut store = guest::store(&shard.engine, wiring, &task.limits, &control);

@@ -76,7 +76,7 @@ where
                 &control,
                 &task.log,
                 task.bindings.borrow().bound(),
-                task.trace,
+                task.subject(),
             );
             Source::Idle(instance)
         }
@@ -125,6 +125,7 @@ where
     let response = match first {
         First::Ended(ended) => {
             let response = receiver.try_recv().ok();
+            note_status(task, response.as_ref());
             running.finish_guest(ended, |instance| {
                 loaded.idle.give_back(instance);
                 judge(response.as_ref())
@@ -133,6 +134,7 @@ where
         }
         First::Response(Some(response)) => {
             let outcome = judge(Some(&response));
+            note_status(task, Some(&response));
             rt::spawn(async move {
                 let ended = guest.await;
                 running.finish_guest(ended, |instance| {
@@ -178,6 +180,12 @@ fn body_bytes<B>(is_head: bool, response: &Response<B>) -> Option<u64> {
     }
     let length = response.headers().get(CONTENT_LENGTH)?;
     length.to_str().ok()?.parse().ok()
+}
+
+fn note_status(task: &Task, response: Option<&GuestResponse>) {
+    if let Some(Ok(response)) = response {
+        task.set_response(response.status().as_u16());
+    }
 }
 
 /// The outcome of a guest that ran to its end.
@@ -226,7 +234,8 @@ fn new_store(shard: &Shard, task: &Task, loaded: &Loaded) -> Store<Guest> {
         client: Rc::clone(&shard.client),
         artifact: task.artifact,
         hosts: Arc::clone(&loaded.hosts),
-        trace: task.trace,
+        steps: Rc::clone(&shard.steps),
+        subject: task.subject(),
         config: Arc::clone(&loaded.config),
     };
     guest::store(&shard.engine, wiring, &task.limits, &task.control)

@@ -16,7 +16,7 @@ use vyr_core::digest::Digest;
 use vyr_core::id::TaskId;
 use vyr_core::limits::TaskLimits;
 use vyr_core::task::{self, Kind, Status, TaskError, Usage};
-use vyr_core::trace::TraceContext;
+use vyr_core::trace::{Exchange, TraceContext};
 
 pub(crate) use command::{Command, run as run_command};
 pub(crate) use http::run as run_http;
@@ -28,6 +28,7 @@ pub(crate) use watch::Watch;
 use crate::clock;
 use crate::guest::{Control, Kept, Pipe, Stop};
 use crate::state::TaskBindings;
+use crate::steps::Subject;
 
 /// One task of this shard, from acceptance until it is forgotten.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub struct Task {
     pub(crate) bindings: RefCell<TaskBindings>,
     progress: RefCell<Progress>,
     changed: Notify,
+    /// An HTTP task's request, and its response once there is one.
+    pub(crate) exchange: Cell<Option<Exchange>>,
     /// When its request arrived, monotonic.
     pub(crate) received_ns: u64,
     /// When it was accepted, monotonic.
@@ -89,6 +92,7 @@ pub(crate) struct NewTask {
     pub(crate) bindings: TaskBindings,
     pub(crate) cold: bool,
     pub(crate) received_ns: u64,
+    pub(crate) exchange: Option<Exchange>,
 }
 
 impl Task {
@@ -115,6 +119,7 @@ impl Task {
                 },
             }),
             changed: Notify::new(),
+            exchange: Cell::new(new.exchange),
             received_ns: new.received_ns,
             accepted_ns: clock::monotonic_ns(),
             started_ns: Cell::new(0),
@@ -209,6 +214,24 @@ impl Task {
     /// The client of a synchronous task has gone.
     pub fn abandon(&self) {
         self.control.stop(Stop::ClientGone);
+    }
+
+    /// Whose steps its records are.
+    pub(crate) fn subject(&self) -> Subject {
+        Subject {
+            task: self.id,
+            artifact: Some(self.artifact),
+            kind: self.kind,
+            trace: self.trace,
+            cold: self.progress.borrow().usage.cold,
+        }
+    }
+
+    /// The guest has set its response.
+    pub(crate) fn set_response(&self, status: u16) {
+        if let Some(exchange) = self.exchange.get() {
+            self.exchange.set(Some(Exchange { status, ..exchange }));
+        }
     }
 
     pub(crate) fn kept_output(&self) -> Option<&Arc<Kept>> {

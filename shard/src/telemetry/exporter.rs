@@ -40,7 +40,7 @@ impl Exporter {
         let runtime = super::thread::runtime().map_err(ExporterError::Thread)?;
         let cpus = config.cpus.clone();
         let name = format!("vyr-otlp-{}", config.shard);
-        let spans = Spans::new(config.shard);
+        let spans = Spans::new();
         let pump = Pump::new(config, address, reader, Arc::clone(&counts));
         let thread = std::thread::Builder::new()
             .name(name)

@@ -12,9 +12,8 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::resource::EnvResourceDetector;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use vyr_core::digest::Digest;
-use vyr_core::id::{ShardNumber, TaskId};
-use vyr_core::task::Kind;
-use vyr_core::trace::{Record, Step};
+use vyr_core::id::TaskId;
+use vyr_core::trace::{Attribute, Record, SpanKind as Kind, Step};
 
 use super::config::ExporterConfig;
 
@@ -24,19 +23,16 @@ const DIGEST_TEXTS_MAX: usize = 256;
 /// Makes the spans of one shard.
 pub(super) struct Spans {
     scope: InstrumentationScope,
-    shard: i64,
     digests: HashMap<Digest, Arc<str>>,
     /// The text of the last task's id: the steps of a task mostly come one after the other.
     task: Option<(TaskId, Arc<str>)>,
 }
 
 impl Spans {
-    pub(super) fn new(shard: ShardNumber) -> Self {
+    pub(super) fn new() -> Self {
         let scope = InstrumentationScope::builder("vyr").with_version(env!("CARGO_PKG_VERSION"));
-        let shard = i64::from(shard.0);
         Self {
             scope: scope.build(),
-            shard,
             digests: HashMap::new(),
             task: None,
         }
@@ -61,38 +57,36 @@ impl Spans {
                 .parent
                 .map_or(SpanId::INVALID, |parent| SpanId::from(parent.to_bits())),
             parent_span_is_remote: is_root && record.parent.is_some(),
-            span_kind: match (record.step, record.kind) {
-                (Step::Task, Kind::Http) => SpanKind::Server,
-                (Step::Task, Kind::Command) => SpanKind::Consumer,
-                _ => SpanKind::Internal,
+            span_kind: match record.span_kind() {
+                Kind::Server => SpanKind::Server,
+                Kind::Client => SpanKind::Client,
+                Kind::Consumer => SpanKind::Consumer,
+                Kind::Internal => SpanKind::Internal,
             },
-            name: record.step.as_str().into(),
+            name: record.name().to_owned().into(),
             start_time,
             end_time: start_time + Duration::from_nanos(record.duration_ns),
             attributes: self.attributes(record, is_root),
             dropped_attributes_count: 0,
             events: SpanEvents::default(),
             links: SpanLinks::default(),
-            status: record
-                .code
-                .map_or(Status::Unset, |code| Status::error(code.as_str())),
+            status: record.error_type().map_or(Status::Unset, Status::error),
             instrumentation_scope: self.scope.clone(),
         }
     }
 
     fn attributes(&mut self, record: &Record, is_root: bool) -> Vec<KeyValue> {
-        let mut attributes = Vec::with_capacity(if is_root { 6 } else { 2 });
-        attributes.push(KeyValue::new("vyr.task.id", self.task_text(record.task)));
-        if let Some(code) = record.code {
-            attributes.push(KeyValue::new("error.type", code.as_str()));
-        }
-        if is_root {
-            let digest = self.digest_text(&record.artifact);
-            attributes.push(KeyValue::new("vyr.artifact.digest", digest));
-            attributes.push(KeyValue::new("vyr.task.kind", record.kind.as_str()));
-            attributes.push(KeyValue::new("vyr.task.status", record.status.as_str()));
-            attributes.push(KeyValue::new("vyr.shard", self.shard));
-        }
+        let mut attributes = Vec::with_capacity(if is_root { 8 } else { 2 });
+        record.attributes(|key, attribute| {
+            attributes.push(match attribute {
+                Attribute::Text(text) => KeyValue::new(key, text.to_owned()),
+                Attribute::Number(number) => KeyValue::new(key, number),
+                Attribute::Flag(flag) => KeyValue::new(key, flag),
+                Attribute::Task(task) => KeyValue::new(key, self.task_text(task)),
+                Attribute::State(state) => KeyValue::new(key, state.to_string()),
+                Attribute::Digest(digest) => KeyValue::new(key, self.digest_text(&digest)),
+            });
+        });
         attributes
     }
 

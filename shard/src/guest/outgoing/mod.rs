@@ -22,14 +22,16 @@ use send_wrapper::SendWrapper;
 use tokio::sync::oneshot;
 use vyr_core::artifact::HostPattern;
 use vyr_core::digest::Digest;
-use vyr_core::trace::TraceContext;
+use vyr_core::trace::{Exchange, Method, ShortText, TraceContext};
 use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpHooks};
 
 pub(crate) use client::Client;
 use permit::Permit;
 
 use super::Log;
+use crate::clock;
 use crate::rt;
+use crate::steps::{Steps, Subject};
 
 /// What a guest sends its requests with.
 pub(crate) struct Outgoing {
@@ -38,7 +40,8 @@ pub(crate) struct Outgoing {
     /// The hosts that the artifact's manifest names.
     declared: Arc<[HostPattern]>,
     log: Log,
-    trace: TraceContext,
+    steps: SendWrapper<Rc<Steps>>,
+    subject: Subject,
     /// Requests that are under way; `None` before the first, which most tasks never send.
     under_way: SendWrapper<Option<Rc<Cell<usize>>>>,
 }
@@ -59,6 +62,71 @@ impl Drop for UnderWay {
     }
 }
 
+/// One call, as the trace shows it.
+struct Call {
+    steps: Rc<Steps>,
+    subject: Subject,
+    trace: TraceContext,
+    started_ns: u64,
+    exchange: Exchange,
+}
+
+impl Call {
+    fn new(
+        steps: &Rc<Steps>,
+        subject: Subject,
+        request: &http::Request<WasiBody>,
+        permit: &Permit,
+    ) -> Self {
+        Self {
+            trace: steps.call(&subject),
+            steps: Rc::clone(steps),
+            subject,
+            started_ns: clock::monotonic_ns(),
+            exchange: Exchange {
+                host: ShortText::new(&permit.host),
+                port: permit.port,
+                ..Exchange::received(Method::of(request.method().as_str()))
+            },
+        }
+    }
+
+    /// The head of the response is there; or there is none; or nobody waits for it any more.
+    fn ended(&self, response: Option<&Result<http::Response<WasiBody>, client::Failed>>) {
+        let mut exchange = self.exchange;
+        match response {
+            Some(Ok(response)) => exchange.status = response.status().as_u16(),
+            Some(Err(failed)) => exchange.failure = Some(failure_word(&failed.error)),
+            None => exchange.failure = Some("abandoned"),
+        }
+        self.steps
+            .called(&self.subject, &self.trace, self.started_ns, exchange);
+    }
+}
+
+/// Why a call failed, as `wasi:http` names it, in the word for `error.type`.
+fn failure_word(error: &Error) -> &'static str {
+    match error {
+        Error::DnsTimeout => "dns_timeout",
+        Error::DnsError { .. } => "dns_error",
+        Error::DestinationNotFound => "destination_not_found",
+        Error::DestinationUnavailable => "destination_unavailable",
+        Error::DestinationIpProhibited => "destination_ip_prohibited",
+        Error::ConnectionRefused => "connection_refused",
+        Error::ConnectionTerminated => "connection_terminated",
+        Error::ConnectionTimeout => "connection_timeout",
+        Error::ConnectionReadTimeout => "connection_read_timeout",
+        Error::ConnectionLimitReached => "connection_limit_reached",
+        Error::TlsProtocolError => "tls_protocol_error",
+        Error::TlsCertificateError => "tls_certificate_error",
+        Error::HttpRequestBodySize(_) => "http_request_body_size",
+        Error::HttpResponseBodySize(_) => "http_response_body_size",
+        Error::HttpResponseTimeout => "http_response_timeout",
+        Error::HttpProtocolError => "http_protocol_error",
+        _ => "_OTHER",
+    }
+}
+
 type Exchanged = Result<(
     http::Response<WasiBody>,
     Box<dyn Future<Output = Result<()>> + Send>,
@@ -70,21 +138,23 @@ impl Outgoing {
         artifact: Digest,
         declared: Arc<[HostPattern]>,
         log: Log,
-        trace: TraceContext,
+        steps: Rc<Steps>,
+        subject: Subject,
     ) -> Self {
         Self {
             client: SendWrapper::new(client),
             artifact,
             declared,
             log,
-            trace,
+            steps: SendWrapper::new(steps),
+            subject,
             under_way: SendWrapper::new(None),
         }
     }
 
     /// Connects the guest with its next task.
-    pub(super) fn attach(&mut self, trace: TraceContext) {
-        self.trace = trace;
+    pub(super) fn attach(&mut self, subject: Subject) {
+        self.subject = subject;
     }
 }
 
@@ -110,7 +180,8 @@ impl WasiHttpHooks for Outgoing {
                 return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
             }
         };
-        if let Ok(value) = HeaderValue::try_from(self.trace.to_string()) {
+        let call = Call::new(&self.steps, self.subject, &request, &permit);
+        if let Ok(value) = HeaderValue::try_from(call.trace.to_string()) {
             request.headers_mut().entry("traceparent").or_insert(value);
         }
         let under_way = UnderWay::new(under_way);
@@ -131,6 +202,7 @@ impl WasiHttpHooks for Outgoing {
                 async { Some(exchange.await) },
             )
             .await;
+            call.ended(response.as_ref());
             if let Some(response) = response {
                 let response = response.map_err(|failed| {
                     if let Some(line) = failed.line {
@@ -159,7 +231,9 @@ mod tests {
     use std::time::Duration;
 
     use http_body_util::BodyExt as _;
+    use vyr_core::id::{ShardNumber, TaskId};
     use vyr_core::limits::OutgoingLimits;
+    use vyr_core::task::Kind;
 
     use super::*;
     use crate::guest::stdio::Kept;
@@ -181,12 +255,23 @@ mod tests {
             name: "test".into(),
         };
         let run = rt::run(&config, || async {
+            let limits_of_shard = vyr_core::limits::ShardLimits::default();
+            let steps =
+                Steps::start(ShardNumber(0), &limits_of_shard, None, 1).expect("no exporter");
+            let subject = Subject {
+                task: TaskId::from_bits(1),
+                artifact: None,
+                kind: Kind::Http,
+                trace: steps.trace(None),
+                cold: false,
+            };
             let mut outgoing = Outgoing::new(
                 Client::new(vec![host.parse().expect("a host")], limits),
                 Digest::of(b"an artifact"),
                 Arc::new([host.parse().expect("a host")]),
                 Log::new(Kept::new(1 << 10)),
-                vyr_core::trace::TraceIdSource::with_seed(1).context(None),
+                Rc::new(steps),
+                subject,
             );
             let mut send = || -> Pin<Box<dyn Future<Output = Exchanged> + Send>> {
                 let body = http_body_util::Empty::new().map_err(|never| match never {});

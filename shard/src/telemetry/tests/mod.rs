@@ -12,12 +12,12 @@ use vyr_core::digest::Digest;
 use vyr_core::id::{ShardLife, ShardNumber, TaskIdSource};
 use vyr_core::problem::Code;
 use vyr_core::task::{Kind, Status};
-use vyr_core::trace::{Record, Step, TraceIdSource, Writer};
+use vyr_core::trace::{Detail, Record, Step, TraceIdSource, Writer};
 
 use super::{ExportTotals, ExporterConfig, ExporterHandle};
 
 /// Steps of one task, the root among them.
-const STEPS: u64 = Step::ALL.len() as u64;
+const STEPS: u64 = 6;
 
 /// Makes the records of tasks as a shard does.
 struct Tasks {
@@ -49,7 +49,7 @@ impl Tasks {
         let trace = self.traces.context(traceparent);
         let root = Record {
             task: self.tasks.next(now),
-            artifact: Digest::of(b"artifact"),
+            artifact: Some(Digest::of(b"artifact")),
             trace_id: trace.trace_id,
             span_id: trace.span_id,
             parent: trace.parent,
@@ -64,19 +64,25 @@ impl Tasks {
             },
             code,
             sampled: trace.sampled,
+            cold: false,
+            detail: Detail::None,
         };
-        let steps = Step::ALL[1..]
-            .iter()
-            .zip(0..)
-            .map(|(step, position)| Record {
-                span_id: self.traces.span_id(),
-                parent: Some(trace.span_id),
-                start_unix_ns: start_unix_ns + position * 10_000,
-                duration_ns: 10_000,
-                step: *step,
-                code: code.filter(|_| *step == Step::Execute),
-                ..root
-            });
+        let steps = [
+            Step::Submit,
+            Step::Queue,
+            Step::Instantiate,
+            Step::Execute,
+            Step::Complete,
+        ];
+        let steps = steps.iter().zip(0..).map(|(step, position)| Record {
+            span_id: self.traces.span_id(),
+            parent: Some(trace.span_id),
+            start_unix_ns: start_unix_ns + position * 10_000,
+            duration_ns: 10_000,
+            step: *step,
+            code: code.filter(|_| *step == Step::Execute),
+            ..root
+        });
         steps.chain([root]).collect()
     }
 

@@ -99,7 +99,6 @@ fn every_span_arrives_with_its_ids_parents_times_and_attributes() {
         ),
         ("vyr.task.kind", "command"),
         ("vyr.task.status", "failed"),
-        ("vyr.shard", "3"),
     ] {
         assert_eq!(
             attribute(&command.attributes, name).as_deref(),
@@ -212,7 +211,14 @@ fn a_burst_arrives_whole_in_bounded_batches() {
     for spans in traces.values() {
         let mut names: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
         names.sort_unstable();
-        let mut wanted = Step::ALL.map(Step::as_str);
+        let mut wanted = [
+            "task",
+            "submit",
+            "queue",
+            "instantiate",
+            "execute",
+            "complete",
+        ];
         wanted.sort_unstable();
         assert_eq!(names, wanted, "a trace has each step once");
         let root = spans
