@@ -1,15 +1,44 @@
 //! What an exporter is told, and why it may refuse.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use http::Uri;
+use serde::Deserialize;
 use vyr_core::id::ShardNumber;
+
+/// How telemetry travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum Protocol {
+    /// OTLP over HTTP, as binary protobuf; collectors listen on port 4318.
+    #[default]
+    #[serde(rename = "http/protobuf")]
+    HttpProtobuf,
+    /// OTLP over gRPC; collectors listen on port 4317.
+    #[serde(rename = "grpc")]
+    Grpc,
+}
+
+impl FromStr for Protocol {
+    type Err = ExporterError;
+
+    /// The names of the OpenTelemetry specification.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "http/protobuf" => Ok(Self::HttpProtobuf),
+            "grpc" => Ok(Self::Grpc),
+            _ => Err(ExporterError::Protocol(text.into())),
+        }
+    }
+}
 
 /// How an exporter sends, and its bounds.
 #[derive(Debug, Clone)]
 pub struct ExporterConfig {
-    /// The collector, as `http://HOST:PORT`; `/v1/traces` is added unless a path is given.
+    /// The collector, as `http://HOST:PORT[/BASE]`; over HTTP `/v1/traces` and the like are added.
     pub endpoint: String,
+    /// How it is spoken to.
+    pub protocol: Protocol,
     /// The shard whose records these are.
     pub shard: ShardNumber,
     /// Resource attributes beside those of [`Exporter`](super::Exporter), or instead of them.
@@ -36,6 +65,7 @@ impl ExporterConfig {
     pub fn new(endpoint: impl Into<String>, shard: ShardNumber) -> Self {
         Self {
             endpoint: endpoint.into(),
+            protocol: Protocol::default(),
             shard,
             resource: Vec::new(),
             cpus: Vec::new(),
@@ -49,7 +79,7 @@ impl ExporterConfig {
     }
 
     /// Checks the values and gives the address to send to.
-    pub(super) fn check(&self) -> Result<String, ExporterError> {
+    pub(super) fn check(&self) -> Result<Endpoint, ExporterError> {
         let positive = [
             ("batch_records_max", self.batch_records_max > 0),
             ("queue_records_max", self.queue_records_max > 0),
@@ -59,27 +89,56 @@ impl ExporterConfig {
         if let Some((name, _)) = positive.into_iter().find(|(_, holds)| !holds) {
             return Err(ExporterError::Zero(name));
         }
-        let refuse = |why| ExporterError::Endpoint {
+        Endpoint::of(&self.endpoint).map_err(|why| ExporterError::Endpoint {
             endpoint: self.endpoint.clone(),
             why,
-        };
-        let uri: Uri = self
-            .endpoint
-            .parse()
-            .map_err(|_| refuse("it is not a URL"))?;
+        })
+    }
+}
+
+/// Where a collector listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    authority: String,
+    /// What comes before `/v1/traces`; empty, or from a slash on.
+    base: String,
+    /// Empty, or from the question mark on.
+    query: String,
+}
+
+impl Endpoint {
+    fn of(text: &str) -> Result<Self, &'static str> {
+        let uri: Uri = text.parse().map_err(|_| "it is not a URL")?;
         match uri.scheme_str() {
             Some("http") => {}
-            Some("https") => {
-                return Err(refuse(
-                    "this build has no TLS; send to a collector on this host",
-                ));
-            }
-            _ => return Err(refuse("it does not begin with http://")),
+            Some("https") => return Err("this build has no TLS; send to a collector on this host"),
+            _ => return Err("it does not begin with http://"),
         }
-        let authority = uri.authority().ok_or_else(|| refuse("it names no host"))?;
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let path = if path == "/" { "/v1/traces" } else { path };
-        Ok(format!("http://{authority}{path}"))
+        let authority = uri.authority().ok_or("it names no host")?.to_string();
+        let path = uri.path().trim_end_matches('/');
+        Ok(Self {
+            authority,
+            // Whoever names the address of one signal means all of them.
+            base: path.strip_suffix("/v1/traces").unwrap_or(path).to_owned(),
+            query: uri
+                .query()
+                .map_or_else(String::new, |query| format!("?{query}")),
+        })
+    }
+
+    /// Where it takes one signal over HTTP.
+    pub(super) fn http_url(&self, signal: &str) -> String {
+        let Self {
+            authority,
+            base,
+            query,
+        } = self;
+        format!("http://{authority}{base}/v1/{signal}{query}")
+    }
+
+    /// The collector without a path.
+    pub(super) fn origin(&self) -> String {
+        format!("http://{}", self.authority)
     }
 }
 
@@ -99,10 +158,20 @@ pub enum ExporterError {
     /// A bound that must not be zero is.
     #[error("the exporter's {0} must not be 0")]
     Zero(&'static str),
-    /// The OTLP client refuses to be built, most likely for an `OTEL_…` environment variable.
+    /// The protocol has no such name.
+    #[error("'{0}' is no OTLP protocol; there are http/protobuf and grpc")]
+    Protocol(String),
+    /// A header of the environment is not valid.
     #[error(
-        "the OTLP exporter cannot be set up; check the OTEL_EXPORTER_OTLP_… environment variables"
+        "OTEL_EXPORTER_OTLP_HEADERS: '{name}' is no valid pair; give NAME=VALUE,NAME=VALUE with \
+         percent-encoded values"
     )]
+    Header {
+        /// The header's name, as far as there is one.
+        name: String,
+    },
+    /// The client refuses to be built.
+    #[error("the OTLP client cannot be set up: {0}")]
     Client(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The operating system refuses the thread.
     #[error("the exporter's thread cannot be started")]
@@ -115,16 +184,23 @@ mod tests {
 
     #[test]
     fn the_endpoint_gets_its_path_or_an_explanation() {
-        let check = |text: &str| ExporterConfig::new(text, ShardNumber(0)).check();
+        let check = |text: &str| {
+            let endpoint = ExporterConfig::new(text, ShardNumber(0)).check()?;
+            Ok::<_, ExporterError>(endpoint.http_url("traces"))
+        };
         for (given, address) in [
             ("http://127.0.0.1:4318", "http://127.0.0.1:4318/v1/traces"),
             ("http://127.0.0.1:4318/", "http://127.0.0.1:4318/v1/traces"),
             ("http://[::1]:4318", "http://[::1]:4318/v1/traces"),
+            ("http://collector/otlp", "http://collector/otlp/v1/traces"),
             (
                 "http://collector/otlp/v1/traces",
                 "http://collector/otlp/v1/traces",
             ),
-            ("http://collector/in?key=1", "http://collector/in?key=1"),
+            (
+                "http://collector/in?key=1",
+                "http://collector/in/v1/traces?key=1",
+            ),
         ] {
             assert_eq!(check(given).ok().as_deref(), Some(address));
         }

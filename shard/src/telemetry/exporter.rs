@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
+use vyr_core::metrics::Snapshot;
 use vyr_core::trace::{Reader, RingCounts};
 
 use super::config::{ExporterConfig, ExporterError};
-use super::pump::{Pump, Sender};
-use super::spans::{Spans, resource};
+use super::pump::{MetricsSlot, Pump, Sender};
+use super::resource::resource;
+use super::spans::Spans;
 use super::transport::Transport;
+use crate::clock;
 
 /// Starts exporting threads.
 ///
@@ -29,31 +32,31 @@ impl Exporter {
     /// # Errors
     /// When the endpoint or another value cannot be used, or no thread can be started.
     pub fn start(config: ExporterConfig, reader: Reader) -> Result<ExporterHandle, ExporterError> {
-        let address = config.check()?;
         let counts = Arc::new(ExportCounts::default());
         let ring = reader.counts();
         let (stop, stopped) = watch::channel(None);
         let (end, ended) = mpsc::channel();
-        let transport = Transport::new(&config)?;
-        let verdict = transport.verdict();
-        let sender = transport.into_exporter(config.timeout, &address, &resource(&config))?;
         let runtime = super::thread::runtime().map_err(ExporterError::Thread)?;
+        let transport = {
+            let _inside = runtime.enter();
+            Transport::new(&config)?
+        };
+        let resource = resource(&config);
+        let mut sender = Sender {
+            transport,
+            spans: Spans::new(&resource),
+            resource,
+            start_unix_ns: clock::unix_ns(),
+        };
+        let metrics = MetricsSlot::default();
         let cpus = config.cpus.clone();
         let name = format!("vyr-otlp-{}", config.shard);
-        let spans = Spans::new();
-        let pump = Pump::new(config, address, reader, Arc::clone(&counts));
+        let pump = Pump::new(config, reader, Arc::clone(&counts), metrics.clone());
         let thread = std::thread::Builder::new()
             .name(name)
             .spawn(move || {
                 super::thread::step_back(&cpus);
-                runtime.block_on(pump.run(
-                    Sender {
-                        sender,
-                        spans,
-                        verdict,
-                    },
-                    stopped,
-                ));
+                runtime.block_on(pump.run(&mut sender, stopped));
                 // The runtime goes first, so that nothing runs on when the end is told.
                 runtime.shutdown_background();
                 drop(end);
@@ -62,6 +65,7 @@ impl Exporter {
         Ok(ExporterHandle {
             ring,
             counts,
+            metrics,
             stop,
             ended,
             thread,
@@ -97,6 +101,7 @@ pub struct ExportTotals {
 pub struct ExporterHandle {
     ring: RingCounts,
     counts: Arc<ExportCounts>,
+    metrics: MetricsSlot,
     stop: watch::Sender<Option<Instant>>,
     ended: mpsc::Receiver<()>,
     thread: JoinHandle<()>,
@@ -112,6 +117,11 @@ impl ExporterHandle {
             dropped_export: self.counts.dropped.load(Ordering::Acquire),
             unsampled: self.counts.unsampled.load(Ordering::Acquire),
         }
+    }
+
+    /// Gives the thread metrics to send, in place of those that it has not sent yet.
+    pub fn offer_metrics(&self, snapshot: Snapshot) {
+        self.metrics.put(snapshot);
     }
 
     /// Tells the thread to send what there is and to end, at the latest after `deadline`; what was

@@ -1,13 +1,8 @@
 //! Exports the records of tasks' steps as OTLP spans, off the executor.
 //!
 //! [`Exporter::start`] takes the reading end of a shard's ring ([`vyr_core::trace::Ring`]) to a
-//! thread of its own, which turns records into spans and sends them to a collector over
-//! HTTP/protobuf.
-//!
-//! Span names are those of [`vyr_core::trace::Step`]. Every span has `vyr.task.id`; the root span
-//! `task` also has `vyr.task.kind`, `vyr.task.status`, `vyr.artifact.digest` and `vyr.shard`. A step
-//! that failed has the status *error* with the stable code, and the code again as `error.type`. The
-//! root of an HTTP task has the kind *server*, that of a command the kind *consumer*.
+//! thread of its own, which encodes records as spans and sends them to a collector, over HTTP or gRPC,
+//! and the shard's metrics from time to time. What a span has is in [`vyr_core::trace::Record`].
 //!
 //! Invariants
 //! - The executor never waits: it writes into the ring, reads atomics and sets a flag.
@@ -20,7 +15,10 @@
 
 mod config;
 mod exporter;
+mod metrics_message;
+mod protobuf;
 mod pump;
+mod resource;
 mod spans;
 mod thread;
 mod transport;
@@ -28,5 +26,5 @@ mod transport;
 #[cfg(test)]
 mod tests;
 
-pub use config::{ExporterConfig, ExporterError};
+pub use config::{ExporterConfig, ExporterError, Protocol};
 pub use exporter::{ExportTotals, Exporter, ExporterHandle};

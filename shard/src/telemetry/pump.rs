@@ -1,20 +1,25 @@
 //! The exporting thread's loop: ring → queue → batch → collector.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use opentelemetry_otlp::SpanExporter;
-use opentelemetry_sdk::trace::SpanExporter as _;
+use bytes::Bytes;
+use prost::Message as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use vyr_core::metrics::Snapshot;
 use vyr_core::trace::{Reader, Record};
 
 use super::config::ExporterConfig;
 use super::exporter::ExportCounts;
+use super::metrics_message::{Period, metrics_message};
+use super::resource::Resource;
 use super::spans::Spans;
-use super::transport::Verdict;
+use super::transport::{Signal, Transport};
+use crate::clock;
 
 /// Shortest and longest pause between two looks into the ring. The longest lets a full ring of the
 /// default size absorb 300,000 records per second; looking finds less to do after that.
@@ -27,9 +32,9 @@ const WARNING_PAUSE: Duration = Duration::from_secs(30);
 /// Moves records from the ring towards the collector.
 pub(super) struct Pump {
     config: ExporterConfig,
-    address: String,
     reader: Reader,
     counts: Arc<ExportCounts>,
+    metrics: MetricsSlot,
     queue: VecDeque<Record>,
     /// When the oldest record of the queue came into it.
     oldest: Instant,
@@ -39,11 +44,43 @@ pub(super) struct Pump {
     failing: bool,
 }
 
-/// Sends batches.
+/// Encodes and sends batches.
 pub(super) struct Sender {
-    pub(super) sender: SpanExporter,
+    pub(super) transport: Transport,
     pub(super) spans: Spans,
-    pub(super) verdict: Arc<Mutex<Verdict>>,
+    pub(super) resource: Resource,
+    pub(super) start_unix_ns: u64,
+}
+
+impl Sender {
+    fn metrics(&self, snapshot: &Snapshot) -> Bytes {
+        let period = Period {
+            start_unix_ns: self.start_unix_ns,
+            end_unix_ns: clock::unix_ns(),
+        };
+        let message = metrics_message(snapshot, &self.resource, period);
+        message.encode_to_vec().into()
+    }
+}
+
+/// The last metrics that the shard has offered, until they are sent.
+#[derive(Clone, Default)]
+pub(super) struct MetricsSlot(Arc<Mutex<Option<Snapshot>>>);
+
+impl MetricsSlot {
+    pub(super) fn put(&self, snapshot: Snapshot) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+    }
+
+    fn take(&self) -> Option<Snapshot> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl fmt::Debug for MetricsSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MetricsSlot").finish()
+    }
 }
 
 /// When to end: set once, by the shard.
@@ -52,15 +89,15 @@ type Stop = watch::Receiver<Option<Instant>>;
 impl Pump {
     pub(super) fn new(
         config: ExporterConfig,
-        address: String,
         reader: Reader,
         counts: Arc<ExportCounts>,
+        metrics: MetricsSlot,
     ) -> Self {
         Self {
             config,
-            address,
             reader,
             counts,
+            metrics,
             queue: VecDeque::new(),
             oldest: Instant::now(),
             look: LOOK_MAX,
@@ -71,12 +108,13 @@ impl Pump {
 
     /// Runs until the shard says stop and all is sent, or its deadline has passed, or its handle is
     /// gone.
-    pub(super) async fn run(mut self, mut sender: Sender, mut stop: Stop) {
+    pub(super) async fn run(mut self, sender: &mut Sender, mut stop: Stop) {
         loop {
             let stopping = is_stopping(&stop);
             self.fill();
+            self.send_metrics(sender, &mut stop).await;
             if self.is_due(stopping) {
-                if !self.send(&mut sender, &mut stop).await {
+                if !self.send(sender, &mut stop).await {
                     break;
                 }
             } else if stopping {
@@ -132,17 +170,16 @@ impl Pump {
     /// more.
     async fn send(&mut self, sender: &mut Sender, stop: &mut Stop) -> bool {
         let size = self.queue.len().min(self.config.batch_records_max);
-        let batch = self
-            .queue
-            .drain(..size)
-            .map(|record| sender.spans.span(&record))
-            .collect();
+        for record in self.queue.drain(..size) {
+            sender.spans.add(&record);
+        }
+        let batch = sender.spans.request();
         // What is left came after the batch, so its wait is counted from now at the earliest.
         self.oldest = Instant::now();
-        let mut request = std::pin::pin!(sender.sender.export(batch));
-        let accepted = loop {
+        let mut request = std::pin::pin!(sender.transport.send(Signal::Traces, batch));
+        let verdict = loop {
             tokio::select! {
-                outcome = &mut request => break outcome.is_ok(),
+                verdict = &mut request => break verdict,
                 () = tokio::time::sleep(self.look) => self.fill(),
                 () = deadline(stop) => {
                     self.count(size, size);
@@ -150,18 +187,31 @@ impl Pump {
                 }
             }
         };
-        let verdict = {
-            let mut last = sender
-                .verdict
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            std::mem::take(&mut *last)
-        };
         let rejected = usize::try_from(verdict.rejected).unwrap_or(size).min(size);
-        let dropped = if accepted { rejected } else { size };
+        let dropped = if verdict.accepted { rejected } else { size };
         self.count(size, dropped);
         self.tell(dropped, &verdict.why);
         true
+    }
+
+    /// Sends the shard's metrics if it has offered some since the last time. What fails is not kept:
+    /// the next ones have all that was counted.
+    async fn send_metrics(&mut self, sender: &mut Sender, stop: &mut Stop) {
+        let Some(snapshot) = self.metrics.take() else {
+            return;
+        };
+        let request = sender.metrics(&snapshot);
+        let mut sending = std::pin::pin!(sender.transport.send(Signal::Metrics, request));
+        let verdict = loop {
+            tokio::select! {
+                verdict = &mut sending => break verdict,
+                () = tokio::time::sleep(self.look) => self.fill(),
+                () = deadline(stop) => return,
+            }
+        };
+        if !verdict.accepted {
+            self.tell(1, &verdict.why);
+        }
     }
 
     fn count(&self, size: usize, dropped: usize) {
@@ -175,7 +225,7 @@ impl Pump {
 
     /// Logs the first failure, then one line in a while, and the recovery.
     fn tell(&mut self, dropped: usize, why: &str) {
-        let endpoint = &self.address;
+        let endpoint = &self.config.endpoint;
         if dropped == 0 {
             if std::mem::take(&mut self.failing) {
                 tracing::info!(endpoint, "traces are exported again");
@@ -212,7 +262,7 @@ impl Pump {
         self.counts.dropped.fetch_add(rest, Ordering::Release);
         if rest > 0 {
             tracing::warn!(
-                endpoint = self.address,
+                endpoint = self.config.endpoint,
                 dropped = rest,
                 "traces were not exported in time"
             );

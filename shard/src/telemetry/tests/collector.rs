@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use vyr_core::trace::Ring;
 
-use super::super::{ExportTotals, Exporter, ExporterConfig};
+use super::super::{ExportTotals, Exporter, ExporterConfig, Protocol};
 use super::sink::Sink;
 use super::{STEPS, Tasks, quick};
 
@@ -40,6 +40,12 @@ fn free_address() -> String {
 
 #[test]
 fn a_real_collector_takes_every_span_and_hands_it_on() {
+    for protocol in [Protocol::HttpProtobuf, Protocol::Grpc] {
+        takes_every_span(protocol);
+    }
+}
+
+fn takes_every_span(protocol: Protocol) {
     const TASKS: u64 = 2_000;
     let Some(agent) = rotel_agent() else {
         assert!(
@@ -80,7 +86,11 @@ fn a_real_collector_takes_every_span_and_hands_it_on() {
     let (writer, reader) = Ring::new(1 << 14);
     let config = ExporterConfig {
         timeout: Duration::from_secs(5),
-        ..quick(&format!("http://{http}"))
+        protocol,
+        ..quick(&match protocol {
+            Protocol::HttpProtobuf => format!("http://{http}"),
+            Protocol::Grpc => format!("http://{grpc}"),
+        })
     };
     let handle = Exporter::start(config, reader).expect("it starts");
     Tasks::new().write(&writer, TASKS);
