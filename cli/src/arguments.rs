@@ -60,6 +60,18 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: State,
     },
+    /// Watch the steps of tasks as they finish
+    Traces {
+        #[command(subcommand)]
+        command: Traces,
+    },
+    /// Watch the metrics of the shards
+    Metrics {
+        #[command(subcommand)]
+        command: Metrics,
+    },
+    /// Watch a node: load of its cores, rates, latencies, the slowest tasks; '?' lists the keys
+    Top(Top),
     /// Load servers and measure their latency and cost
     Bench {
         #[command(subcommand)]
@@ -434,6 +446,59 @@ pub(crate) enum State {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum Traces {
+    /// Print spans of all shards as they finish
+    Stream(StreamTraces),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StreamTraces {
+    /// Only of this task; ends with a picture of its steps when the task has ended
+    #[arg(long, value_name = "ID")]
+    pub(crate) task: Option<String>,
+    /// Only of this artifact
+    #[arg(long, value_name = "REF")]
+    pub(crate) artifact: Option<String>,
+    /// How to print; json is one span a line, in OTLP's encoding
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Metrics {
+    /// Print a line for each interval and shard
+    Stream(StreamMetrics),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StreamMetrics {
+    /// Only of this shard
+    #[arg(long, value_name = "N")]
+    pub(crate) shard: Option<u16>,
+    /// Time between two lines, 100ms to 60s
+    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = interval)]
+    pub(crate) interval: u64,
+    /// Write each interval's histograms as an HdrHistogram interval log, version 1.3, in nanoseconds
+    ///
+    /// Save it to a file with the ending .hlog. HdrHistogram's HistogramLogProcessor and
+    /// HistogramLogAnalyzer open it, and the readers of HdrHistogram's ports for C, Rust, Go, Python
+    /// and JavaScript. A tag names each line's metric, shard and labels; histograms without values
+    /// are left out.
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) hdr: bool,
+    /// How to print; json is all metrics of a shard a line, as they came
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    /// Time between two pictures, 100ms to 60s
+    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = interval)]
+    pub(crate) interval: u64,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
     /// Load one URL and print the latencies
     Load(BenchLoad),
@@ -633,6 +698,13 @@ fn header(text: &str) -> Result<String, String> {
         }
         _ => Err("give NAME: VALUE".into()),
     }
+}
+
+fn interval(text: &str) -> Result<u64, String> {
+    milliseconds(text)
+        .ok()
+        .filter(|ms| (100..=60_000).contains(ms))
+        .ok_or_else(|| "give a time from 100ms to 60s".into())
 }
 
 fn milliseconds(text: &str) -> Result<u64, String> {

@@ -4,11 +4,15 @@ pub(crate) mod artifact;
 pub(crate) mod bench;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+mod figures;
 pub(crate) mod key;
+pub(crate) mod metrics;
 pub(crate) mod node;
 pub(crate) mod run;
 pub(crate) mod state;
 pub(crate) mod task;
+pub(crate) mod top;
+pub(crate) mod traces;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -16,6 +20,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::CommandFactory;
+use tokio::signal::unix::{SignalKind, signal};
 use vyr_client::Client;
 
 use crate::arguments::{Arguments, Connection};
@@ -39,6 +44,22 @@ fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Resul
     // A read of standard input that nobody waits for any more must not hold the exit.
     runtime.shutdown_background();
     result
+}
+
+/// Runs what has no end of its own until someone stops it, which is no failure.
+async fn until_interrupted(
+    endless: impl Future<Output = anyhow::Result<ExitCode>>,
+) -> anyhow::Result<ExitCode> {
+    let watching = "cannot watch for signals";
+    let mut terminated = signal(SignalKind::terminate()).context(watching)?;
+    tokio::select! {
+        result = endless => result,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted.context(watching)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        _ = terminated.recv() => Ok(ExitCode::SUCCESS),
+    }
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {

@@ -15,5 +15,7 @@ mod outgoing;
 mod path;
 mod states;
 mod stock_wasmtime;
+mod streams;
 mod support;
 mod telemetry;
+mod terminal;

@@ -15,10 +15,19 @@
 
 mod artifacts;
 mod connection;
+mod events;
+mod node;
+mod spans;
 mod states;
+mod streams;
 mod tasks;
 
 pub use artifacts::{Artifact, ArtifactPage, NewArtifact, Put, Signature};
 pub use connection::{Body, Client, Error, body_of_stream};
+pub use node::{Node, Shard};
+pub use spans::{Attribute, Span, SpanStatus};
 pub use states::{KeyPage, NewState, StatePage};
+pub use streams::{
+    Lost, MetricEvent, MetricStream, Missing, Received, ShardMetrics, TraceEvent, TraceStream,
+};
 pub use tasks::{OutputStream, Submit, TaskFilter, TaskPage};
