@@ -23,7 +23,7 @@ use crate::body::{RequestBody, ResponseBody};
 use crate::failure::{Failure, json};
 use crate::forward::{HOP, Peers, Unreachable};
 use crate::route::{Internal, Route};
-use crate::{artifacts, invoke, node, states, streams, tasks};
+use crate::{artifacts, invoke, node, page, states, streams, tasks};
 
 /// What the HTTP side of a shard is made of.
 pub struct AppConfig {
@@ -168,6 +168,7 @@ impl App {
             Route::Metrics => Ok(node::metrics(self).await),
             Route::Node => Ok(node::node(self).await),
             Route::OpenApi => Ok(node::openapi()),
+            Route::Page(file) => Ok(page::serve(file, request.headers())),
             Route::StreamTraces => streams::traces(self, &request),
             Route::StreamMetrics => streams::metrics(self, &request),
             Route::Internal(Internal::Tasks) => tasks::list_own(self, &request),

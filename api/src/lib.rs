@@ -12,6 +12,7 @@ mod forward;
 mod invoke;
 mod io;
 mod node;
+mod page;
 mod plain;
 mod query;
 mod route;

@@ -12,6 +12,7 @@ use vyr_core::problem::Code;
 use vyr_shard::state::StateError;
 
 use crate::failure::Failure;
+use crate::page;
 
 /// What a request asks for.
 #[derive(Debug, PartialEq)]
@@ -48,6 +49,8 @@ pub(crate) enum Route {
     OpenApi,
     StreamTraces,
     StreamMetrics,
+    /// The web page, or a file of it.
+    Page(&'static page::File),
     /// What one shard tells another.
     Internal(Internal),
 }
@@ -91,6 +94,11 @@ impl Route {
         }
         let segments: Vec<&str> = path.split('/').skip(1).collect();
         match segments.as_slice() {
+            [""] => get(method, Self::Page(page::index())),
+            ["page", name] => match page::file(name) {
+                Some(file) => get(method, Self::Page(file)),
+                None => Err(nothing_at(path)),
+            },
             ["healthz"] => get(method, Self::Health),
             ["readyz"] => get(method, Self::Ready),
             ["metrics"] => get(method, Self::Metrics),
@@ -147,10 +155,7 @@ impl Route {
                     _ => Err(Failure::method_not_allowed("GET, PUT, DELETE")),
                 }
             }
-            _ => Err(Failure::new(
-                Code::NotFound,
-                format!("nothing is at {path}; /v0/openapi.json lists what there is"),
-            )),
+            _ => Err(nothing_at(path)),
         }
     }
 
@@ -177,10 +182,15 @@ impl Route {
         }
     }
 
-    /// Whether it is answered without a token: probes that tell nothing.
+    /// Whether it is answered without a token: probes that tell nothing, and the page, which holds no data.
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self, Self::Health | Self::Ready)
+        matches!(self, Self::Health | Self::Ready | Self::Page(_))
     }
+}
+
+fn nothing_at(path: &str) -> Failure {
+    let detail = format!("nothing is at {path}; /v0/openapi.json lists what there is");
+    Failure::new(Code::NotFound, detail)
 }
 
 fn get(method: &Method, route: Route) -> Result<Route, Failure> {
@@ -252,7 +262,9 @@ mod tests {
     #[test]
     fn other_paths_and_methods_are_refused() {
         for (method, path) in [
-            (Method::GET, "/"),
+            (Method::POST, "/"),
+            (Method::GET, "/page/index.html"),
+            (Method::GET, "/page/../main.js"),
             (Method::GET, "/v0"),
             (Method::GET, "/v0/tasks/"),
             (Method::POST, "/v0/node"),

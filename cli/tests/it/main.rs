@@ -12,6 +12,7 @@ mod http;
 mod main_job;
 mod node;
 mod outgoing;
+mod page;
 mod path;
 mod states;
 mod stock_wasmtime;
