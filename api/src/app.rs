@@ -80,7 +80,12 @@ impl App {
     pub fn new(shard: Rc<Shard>, config: AppConfig) -> Rc<Self> {
         let write_pause_max = Duration::from_millis(config.limits.write_pause_ms_max);
         let app = Rc::new(Self {
-            peers: Peers::new(shard.number(), config.sockets, write_pause_max),
+            peers: Peers::new(
+                shard.number(),
+                config.sockets,
+                write_pause_max,
+                shard.forward_hops().clone(),
+            ),
             shard,
             limits: config.limits,
             listen: config.listen,
@@ -165,7 +170,7 @@ impl App {
             Route::BindState(id) => states::bind(self, id, request, hopped).await,
             Route::Health => Ok(node::health()),
             Route::Ready => node::ready(self),
-            Route::Metrics => Ok(node::metrics(self).await),
+            Route::Metrics => Ok(node::metrics(self, request.headers()).await),
             Route::Node => Ok(node::node(self).await),
             Route::OpenApi => Ok(node::openapi()),
             Route::Page(file) => Ok(page::serve(file, request.headers())),

@@ -15,6 +15,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use vyr_core::id::ShardNumber;
+use vyr_core::metrics::Counter;
 use vyr_shard::{BodyError, rt};
 
 use crate::io::Connection;
@@ -43,6 +44,8 @@ pub(crate) struct Peers {
     own: ShardNumber,
     peers: Vec<Peer>,
     write_pause_max: Duration,
+    /// Requests sent on, those for joint answers not counted.
+    hops: Counter,
 }
 
 struct Peer {
@@ -60,7 +63,12 @@ pub(crate) struct Unreachable {
 
 impl Peers {
     /// `sockets` has one path per shard of the node, in order.
-    pub(crate) fn new(own: ShardNumber, sockets: Vec<PathBuf>, write_pause_max: Duration) -> Self {
+    pub(crate) fn new(
+        own: ShardNumber,
+        sockets: Vec<PathBuf>,
+        write_pause_max: Duration,
+        hops: Counter,
+    ) -> Self {
         let peers = sockets
             .into_iter()
             .map(|socket| Peer {
@@ -72,6 +80,7 @@ impl Peers {
             own,
             peers,
             write_pause_max,
+            hops,
         }
     }
 
@@ -95,6 +104,18 @@ impl Peers {
 
     /// Sends a request on to the shard that must answer it.
     pub(crate) async fn forward<B>(
+        &self,
+        shard: ShardNumber,
+        request: Request<B>,
+    ) -> Result<Response<Incoming>, Unreachable>
+    where
+        B: Body<Data = Bytes, Error = BodyError> + Send + 'static,
+    {
+        self.hops.inc();
+        self.send(shard, request).await
+    }
+
+    async fn send<B>(
         &self,
         shard: ShardNumber,
         mut request: Request<B>,
@@ -180,7 +201,7 @@ impl Peers {
             .header(http::header::HOST, "shard")
             .body(Empty::new().map_err(|never| match never {}))
             .map_err(|error| unreachable(error.to_string()))?;
-        let response = self.forward(shard, request).await?;
+        let response = self.send(shard, request).await?;
         let body = http_body_util::Limited::new(response.into_body(), PART_BYTES_MAX)
             .collect()
             .await;

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
-use http::{Response, StatusCode};
+use http::header::ACCEPT;
+use http::{HeaderMap, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use vyr_core::id::{ShardLife, ShardNumber};
-use vyr_core::metrics::{Snapshot, render_openmetrics};
+use vyr_core::metrics::{Exposition, Snapshot};
 use vyr_core::problem::Code;
 
 use crate::app::App;
@@ -94,7 +95,8 @@ pub(crate) async fn node(app: &App) -> Response<ResponseBody> {
     json(StatusCode::OK, &node)
 }
 
-pub(crate) async fn metrics(app: &App) -> Response<ResponseBody> {
+/// The metrics of all shards, in the form that the client wants.
+pub(crate) async fn metrics(app: &App, headers: &HeaderMap) -> Response<ResponseBody> {
     let mut snapshots: Vec<(ShardNumber, Snapshot)> =
         vec![(app.shard.number(), app.shard.metrics())];
     for (shard, part) in app.peers.gather(Internal::Metrics, "").await {
@@ -104,12 +106,13 @@ pub(crate) async fn metrics(app: &App) -> Response<ResponseBody> {
         }
     }
     snapshots.sort_by_key(|(shard, _)| *shard);
-    let text = render_openmetrics(&snapshots);
-    with_type(
-        StatusCode::OK,
-        "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        text,
-    )
+    let accept: Vec<_> = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
+    let form = Exposition::accepted(&accept.join(","));
+    with_type(StatusCode::OK, form.media_type(), form.render(&snapshots))
 }
 
 pub(crate) fn openapi() -> Response<ResponseBody> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::sync::watch;
+use vyr_core::metrics::Gauge;
 use vyr_shard::rt;
 
 use crate::app::{App, Origin};
@@ -62,12 +63,27 @@ struct Server {
     stopped: watch::Receiver<bool>,
 }
 
-/// Counts one open connection.
-struct Open(Rc<Cell<usize>>);
+/// Counts one open connection, for the bound and for the metrics.
+struct Open {
+    count: Rc<Cell<usize>>,
+    gauge: Gauge,
+}
+
+impl Open {
+    fn new(count: &Rc<Cell<usize>>, gauge: &Gauge) -> Self {
+        count.set(count.get() + 1);
+        gauge.add(1);
+        Self {
+            count: Rc::clone(count),
+            gauge: gauge.clone(),
+        }
+    }
+}
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.count.set(self.count.get() - 1);
+        self.gauge.add(-1);
     }
 }
 
@@ -104,8 +120,7 @@ impl Server {
             });
             return;
         }
-        self.open.set(self.open.get() + 1);
-        let open = Open(Rc::clone(&self.open));
+        let open = Open::new(&self.open, self.app.shard.connections());
         let server = Rc::clone(self);
         rt::spawn(async move {
             server.connection(origin, stream).await;

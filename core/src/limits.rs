@@ -9,6 +9,9 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
+/// Artifacts with a label of their own in a shard's metrics; all others share one.
+pub const ARTIFACT_LABELS_MAX: usize = 64;
+
 /// The limits of one task. Absent values take the default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

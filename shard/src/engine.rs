@@ -35,6 +35,7 @@ const TABLES_PER_COMPONENT: u32 = 64;
 pub struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
     key: u64,
+    instances_max: i64,
 }
 
 impl Engine {
@@ -82,7 +83,7 @@ impl Engine {
             });
         let mut config = code_config();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-        Self::new(&config)
+        Self::new(&config, tasks)
     }
 
     /// An engine that only compiles and inspects.
@@ -90,17 +91,28 @@ impl Engine {
     /// # Errors
     /// When this machine's processor is not one that the compiler knows.
     pub fn for_compiling() -> Result<Self, Error> {
-        Self::new(&code_config())
+        Self::new(&code_config(), 0)
     }
 
-    fn new(config: &Config) -> Result<Self, Error> {
+    fn new(config: &Config, instances_max: u32) -> Result<Self, Error> {
         let wasmtime = wasmtime::Engine::new(config).map_err(|error| Error::Engine {
             reason: format!("{error:#}"),
         })?;
         let mut hasher = std::collections::hash_map::DefaultHasher::new();
         wasmtime.precompile_compatibility_hash().hash(&mut hasher);
         let key = hasher.finish();
-        Ok(Self { wasmtime, key })
+        Ok(Self {
+            wasmtime,
+            key,
+            instances_max: instances_max.into(),
+        })
+    }
+
+    /// Instances in the pool, and how many it has room for; nothing of an engine that only compiles.
+    pub(crate) fn instances(&self) -> (i64, i64) {
+        let live = self.wasmtime.pooling_allocator_metrics();
+        let live = live.map_or(0, |pool| pool.component_instances());
+        (i64::try_from(live).unwrap_or(i64::MAX), self.instances_max)
     }
 
     /// Names what compiled code depends on besides the Wasm itself: wasmtime's version, the

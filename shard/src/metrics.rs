@@ -1,10 +1,18 @@
 //! The shard's metrics: what is counted as it happens, and what is read when someone asks.
 
-use vyr_core::metrics::{Counter, Gauge, Histogram, Metric, Registry, Snapshot, Unit};
-use vyr_core::task::{Kind, Status, Usage};
+mod artifacts;
+mod process;
 
+use vyr_core::metrics::{Counter, Gauge, Histogram, Metric, Registry, Snapshot, TimeCounter, Unit};
+use vyr_core::task::{Kind, Status};
+
+use crate::clock;
+use crate::guest;
 use crate::rt;
 use crate::shard::Shard;
+use crate::task::Task;
+use artifacts::PerArtifact;
+use process::Stalls;
 
 const TASKS: Metric = Metric {
     name: "vyr_tasks",
@@ -20,6 +28,16 @@ const COLD_STARTS: Metric = Metric {
     name: "vyr_cold_starts",
     unit: Unit::Count,
     help: "Tasks whose artifact had to be loaded first.",
+};
+const INSTANCES_LIVE: Metric = Metric {
+    name: "vyr_instances_live",
+    unit: Unit::Count,
+    help: "Instances in the pool: those that serve a task and those that wait for one.",
+};
+const INSTANCES_LIVE_MAX: Metric = Metric {
+    name: "vyr_instances_live_max",
+    unit: Unit::Count,
+    help: "Instances that the pool has room for.",
 };
 const INSTANCES_REUSED: Metric = Metric {
     name: "vyr_instances_reused",
@@ -86,6 +104,36 @@ const STATE_BYTES: Metric = Metric {
     unit: Unit::Bytes,
     help: "Keys, values and overhead of all states as the bounds count them, those not freed yet included.",
 };
+const EXECUTOR_CPU: Metric = Metric {
+    name: "vyr_executor_cpu_seconds",
+    unit: Unit::Seconds,
+    help: "CPU time of the executor's thread; its rate is the share of the core that is busy.",
+};
+const EXECUTOR_STALL: Metric = Metric {
+    name: "vyr_executor_stall_seconds",
+    unit: Unit::Seconds,
+    help: "Longest time in the last 10 seconds for which one task kept the executor to itself, to a few milliseconds.",
+};
+const EPOCH_YIELDS: Metric = Metric {
+    name: "vyr_epoch_yields",
+    unit: Unit::Count,
+    help: "Times a computing guest gave way to the others.",
+};
+const FORWARD_HOPS: Metric = Metric {
+    name: "vyr_forward_hops",
+    unit: Unit::Count,
+    help: "Requests sent on to another shard.",
+};
+const CONNECTIONS: Metric = Metric {
+    name: "vyr_connections",
+    unit: Unit::Count,
+    help: "Connections that are open, those of other shards included.",
+};
+const MEMORY_RESIDENT: Metric = Metric {
+    name: "vyr_memory_resident_bytes",
+    unit: Unit::Bytes,
+    help: "Resident memory of the shard's process.",
+};
 const PANICS: Metric = Metric {
     name: "vyr_panics",
     unit: Unit::Count,
@@ -102,9 +150,20 @@ pub(crate) struct Metrics {
     ended: Vec<(Kind, Status, Counter)>,
     refused: Counter,
     cold_starts: Counter,
+    instances_live: Gauge,
+    instances_live_max: Gauge,
     instances_reused: Counter,
     instances_idle: Gauge,
-    times: [(Kind, Times); 2],
+    executor_cpu: TimeCounter,
+    executor_stall: Gauge,
+    stalls: Stalls,
+    epoch_yields: Counter,
+    forward_hops: Counter,
+    connections: Gauge,
+    memory_resident: Gauge,
+    artifacts: PerArtifact,
+    /// Of commands, and of HTTP tasks.
+    times: [Times; 2],
     running: Gauge,
     queued: Gauge,
     kept: Gauge,
@@ -143,13 +202,12 @@ impl Metrics {
             .collect();
         let times = [Kind::Command, Kind::Http].map(|kind| {
             let histogram = |metric| registry.histogram(metric, &[("kind", kind.as_str())]);
-            let times = Times {
+            Times {
                 queue: histogram(&QUEUE),
                 instantiate: histogram(&INSTANTIATE),
                 execute: histogram(&EXECUTE),
                 total: histogram(&TOTAL),
-            };
-            (kind, times)
+            }
         });
         let records = ["exported", "dropped_ring", "dropped_export", "unsampled"]
             .map(|outcome| registry.counter(&RECORDS, &[("outcome", outcome)]));
@@ -157,8 +215,18 @@ impl Metrics {
             ended,
             refused: registry.counter(&TASKS_REFUSED, &[]),
             cold_starts: registry.counter(&COLD_STARTS, &[]),
+            instances_live: registry.gauge(&INSTANCES_LIVE, &[]),
+            instances_live_max: registry.gauge(&INSTANCES_LIVE_MAX, &[]),
             instances_reused: registry.counter(&INSTANCES_REUSED, &[]),
             instances_idle: registry.gauge(&INSTANCES_IDLE, &[]),
+            executor_cpu: registry.time_counter(&EXECUTOR_CPU, &[]),
+            executor_stall: registry.gauge(&EXECUTOR_STALL, &[]),
+            stalls: Stalls::default(),
+            epoch_yields: registry.counter(&EPOCH_YIELDS, &[]),
+            forward_hops: registry.counter(&FORWARD_HOPS, &[]),
+            connections: registry.gauge(&CONNECTIONS, &[]),
+            memory_resident: registry.gauge(&MEMORY_RESIDENT, &[]),
+            artifacts: PerArtifact::new(registry.clone()),
             times,
             running: registry.gauge(&RUNNING, &[]),
             queued: registry.gauge(&QUEUED, &[]),
@@ -181,33 +249,56 @@ impl Metrics {
         self.refused.inc();
     }
 
-    /// Counts an ended task. `ran` is false for one that was stopped while it waited.
-    pub(crate) fn task_ended(
-        &self,
-        kind: Kind,
-        status: Status,
-        usage: &Usage,
-        total_ns: u64,
-        ran: bool,
-    ) {
-        let ended = self
-            .ended
-            .iter()
-            .find(|(k, s, _)| (*k, *s) == (kind, status));
-        if let Some((_, _, counter)) = ended {
+    /// Counts the requests that are sent on to another shard.
+    pub(crate) fn forward_hops(&self) -> &Counter {
+        &self.forward_hops
+    }
+
+    /// Counts the connections that are open.
+    pub(crate) fn connections(&self) -> &Gauge {
+        &self.connections
+    }
+
+    /// The time a task has waited for its turn, which has come.
+    pub(crate) fn queued(&self, kind: Kind, time_ns: u64) {
+        self.times(kind).queue.record_ns(time_ns);
+    }
+
+    /// The time it took to make a task's instance.
+    pub(crate) fn instantiated(&self, kind: Kind, time_ns: u64) {
+        self.times(kind).instantiate.record_ns(time_ns);
+    }
+
+    /// The time a task's guest has executed.
+    pub(crate) fn executed(&self, task: &Task, time_ns: u64) {
+        self.times(task.kind).execute.record_ns(time_ns);
+        self.artifacts.executed(task, time_ns);
+    }
+
+    /// Counts an ended task.
+    pub(crate) fn task_ended(&self, task: &Task, total_ns: u64) {
+        let status = task.status();
+        let mut ended = self.ended.iter();
+        if let Some((_, _, counter)) = ended.find(|(k, s, _)| (*k, *s) == (task.kind, status)) {
             counter.inc();
         }
-        let Some((_, times)) = self.times.iter().find(|(k, _)| *k == kind) else {
-            return;
-        };
-        times.total.record_ns(total_ns);
-        if usage.reused {
+        self.artifacts.ended(task, status);
+        self.times(task.kind).total.record_ns(total_ns);
+        if task.usage().reused {
             self.instances_reused.inc();
         }
-        if ran {
-            times.queue.record_ns(usage.queue_us * 1000);
-            times.instantiate.record_ns(usage.instantiate_us * 1000);
-            times.execute.record_ns(usage.execute_us * 1000);
+    }
+
+    /// To be called once a second: looks at how long tasks kept the executor to themselves.
+    pub(crate) fn look_for_stalls(&self) {
+        self.stalls.look();
+    }
+
+    fn times(&self, kind: Kind) -> &Times {
+        let [command, http] = &self.times;
+        match kind {
+            Kind::Command => command,
+            Kind::Http => http,
         }
     }
 
@@ -225,6 +316,16 @@ impl Metrics {
             .set(states.keys.try_into().unwrap_or(i64::MAX));
         self.state_bytes
             .set(states.bytes.try_into().unwrap_or(i64::MAX));
+        let (live, live_max) = shard.engine.instances();
+        self.instances_live.set(live);
+        self.instances_live_max.set(live_max);
+        self.executor_cpu.raise_to_ns(clock::thread_cpu_ns());
+        self.stalls.look();
+        self.executor_stall.set_time(self.stalls.longest());
+        self.epoch_yields.raise_to(guest::epoch_yields());
+        if let Some(bytes) = process::resident_bytes() {
+            self.memory_resident.set(bytes);
+        }
         self.panics.raise_to(rt::panics());
         let totals = shard.steps.totals();
         let totals = [

@@ -14,6 +14,7 @@ use vyr_core::artifact::{Manifest, PermittedHost, Reference, Store, TrustKeys};
 use vyr_core::digest::Digest;
 use vyr_core::id::{ShardLife, ShardNumber, StateIdSource, TaskId, TaskIdSource};
 use vyr_core::limits::{OutgoingLimits, ShardLimits, TaskLimits};
+use vyr_core::metrics::{Counter, Gauge, Snapshot};
 use vyr_core::problem::Code;
 use vyr_core::state::Binding;
 use vyr_core::task::{self, Kind, Status, TaskError, Usage};
@@ -41,8 +42,8 @@ use crate::ticker::Ticker;
 const STORE_DIR: &str = "artifacts";
 /// Name of the directory of compiled code below the data directory.
 const COMPILED_DIR: &str = "compiled";
-/// How often ended tasks are looked through for those that are too old.
-const FORGET_PERIOD: Duration = Duration::from_secs(1);
+/// How often what is too old is let go of, and stalls are looked for.
+const HOUSEKEEPING_PERIOD: Duration = Duration::from_secs(1);
 
 /// What a shard is made of.
 #[derive(Debug, Clone)]
@@ -176,8 +177,9 @@ impl Shard {
                 shard.table.forget();
                 shard.loader.end_old_instances();
                 shard.client.end_old_connections();
+                shard.metrics.look_for_stalls();
                 drop(shard);
-                rt::sleep(FORGET_PERIOD).await;
+                rt::sleep(HOUSEKEEPING_PERIOD).await;
             }
         });
         if shard.steps.exports() && config.telemetry.metrics_interval_ms > 0 {
@@ -459,8 +461,20 @@ impl Shard {
 
     /// Its metrics now.
     #[must_use]
-    pub fn metrics(&self) -> vyr_core::metrics::Snapshot {
+    pub fn metrics(&self) -> Snapshot {
         self.metrics.snapshot(self)
+    }
+
+    /// Counts the requests that are sent on to another shard.
+    #[must_use]
+    pub fn forward_hops(&self) -> &Counter {
+        self.metrics.forward_hops()
+    }
+
+    /// Counts the connections that are open.
+    #[must_use]
+    pub fn connections(&self) -> &Gauge {
+        self.metrics.connections()
     }
 
     /// What became of its trace records; `None` when they go nowhere.

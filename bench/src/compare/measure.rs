@@ -116,7 +116,7 @@ impl<'a> Recorder<'a> {
         Duration::from_secs(if self.quick { 2 } else { 10 })
     }
 
-    fn repeats(&self) -> usize {
+    pub(super) fn repeats(&self) -> usize {
         if self.quick { 3 } else { 5 }
     }
 

@@ -10,6 +10,7 @@ mod ratios;
 mod scenarios;
 mod server;
 mod targets;
+mod telemetry;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -134,6 +134,14 @@ pub(super) fn of(comparison: &Comparison) -> Vec<Ratio> {
         });
         ratios.push(Ratio::at_most("memory of an idle shard, MiB", mib, 32.0));
     }
+    if ran("telemetry") {
+        let what = "CPU per request, hello: all telemetry, every task exported ÷ none";
+        ratios.push(Ratio::at_most(
+            what,
+            ratio("telemetry", "vyr-telemetry-on", "vyr-telemetry-off", cpu),
+            1.05,
+        ));
+    }
     if ran("growth") {
         let mib = value("growth", "vyr-fresh", |target| {
             Some(target.figures.get("growth_bytes")? / MIB)

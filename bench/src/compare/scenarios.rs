@@ -33,9 +33,10 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("cold", cold),
     ("start", start),
     ("growth", growth),
+    ("telemetry", super::telemetry::telemetry),
 ];
 
-const CONNECTIONS: usize = 32;
+pub(super) const CONNECTIONS: usize = 32;
 const JSON: &str = "content-type: application/json\r\n";
 const NDJSON: &str = "content-type: application/x-ndjson\r\n";
 

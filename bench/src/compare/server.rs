@@ -89,12 +89,23 @@ impl Setup {
 
     /// A node with some artifacts, and how long it took to get ready.
     pub(super) fn node(&self, name: &str, shards: usize) -> Result<(Server, Duration), Error> {
+        self.node_with(name, shards, &[])
+    }
+
+    /// A node that is started with some arguments more.
+    pub(super) fn node_with(
+        &self,
+        name: &str,
+        shards: usize,
+        arguments: &[&str],
+    ) -> Result<(Server, Duration), Error> {
         let mut command = Command::new(&self.vyr);
         command
             .args(["node", "--listen", "127.0.0.1:0", "--shards"])
             .arg(shards.to_string())
             .arg("--data-dir")
             .arg(self.dir.join(name))
+            .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
         let started = Instant::now();

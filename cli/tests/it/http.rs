@@ -1,5 +1,8 @@
 //! The Control API over plain HTTP: what clients may rely on.
 
+use std::io::Write as _;
+use std::net::TcpStream;
+
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -356,7 +359,8 @@ fn metrics_and_node_show_every_shard() {
     }
     // A guest may end a moment after its response has gone out.
     until("every task is counted", || {
-        let text = node.request("GET", "/metrics", &[], b"").text();
+        let accept = "accept: application/openmetrics-text";
+        let text = node.request("GET", "/metrics", &[accept], b"").text();
         assert!(text.ends_with("# EOF\n"));
         let total: u64 = text
             .lines()
@@ -372,6 +376,61 @@ fn metrics_and_node_show_every_shard() {
     });
     assert_eq!(node.request("GET", "/healthz", &[], b"").status, 200);
     assert_eq!(node.request("GET", "/readyz", &[], b"").status, 200);
+}
+
+/// The sum of a metric's samples over all shards that have these labels.
+fn metric(node: &Node, name: &str, labels: &[&str]) -> f64 {
+    let text = node.request("GET", "/metrics", &[], b"").text();
+    let samples = text.lines().filter_map(|line| {
+        let (head, value) = line.rsplit_once(' ')?;
+        let (found, own) = head.split_once('{')?;
+        let fits = found == name && labels.iter().all(|label| own.contains(label));
+        fits.then(|| value.parse::<f64>().expect("a number"))
+    });
+    samples.sum()
+}
+
+#[test]
+fn metrics_tell_what_the_shards_do() {
+    let node = probe(&[]);
+    let digest = node.json("/v0/artifacts/probe")["digest"].clone();
+    let artifact = format!("artifact=\"{}\"", &digest.as_str().expect("text")[..19]);
+    assert!(metric(&node, "vyr_instances_live_max", &[]) >= 2.0);
+    assert!(metric(&node, "vyr_memory_resident_bytes", &[]) > 2e6);
+    let cpu_before = metric(&node, "vyr_executor_cpu_seconds_total", &[]);
+    let mut spinning = TcpStream::connect(node.address()).expect("the node listens");
+    let head = format!(
+        "GET /run/probe/spin HTTP/1.1\r\nhost: {}\r\n\r\n",
+        node.address()
+    );
+    spinning.write_all(head.as_bytes()).expect("it reads");
+    until("the spinning guest is seen", || {
+        metric(&node, "vyr_instances_live", &[]) >= 1.0
+            && metric(&node, "vyr_connections", &[]) >= 1.0
+            && metric(&node, "vyr_epoch_yields_total", &[]) >= 50.0
+    });
+    drop(spinning);
+    until("the task is counted", || {
+        metric(
+            &node,
+            "vyr_artifact_tasks_total",
+            &[&artifact, "status=\"cancelled\""],
+        ) == 1.0
+    });
+    let cpu = metric(&node, "vyr_executor_cpu_seconds_total", &[]) - cpu_before;
+    assert!(cpu >= 0.02, "{cpu} s of CPU time");
+    let of_artifact = metric(&node, "vyr_artifact_cpu_seconds_total", &[&artifact]);
+    assert!((0.02..60.0).contains(&of_artifact), "{of_artifact} s");
+    assert!(metric(&node, "vyr_artifact_execute_seconds_total", &[&artifact]) >= of_artifact);
+    // Whichever shard answers, one of the two has to be asked.
+    let tasks = node.json("/v0/tasks?limit=1");
+    let id = tasks["tasks"][0]["id"].as_str().expect("an id").to_owned();
+    for shard in node.shards() {
+        let address = shard["address"].as_str().expect("an address");
+        let answer = request(address, "GET", &format!("/v0/tasks/{id}"), &[], b"");
+        assert_eq!(answer.expect("an answer").status, 200);
+    }
+    assert_eq!(metric(&node, "vyr_forward_hops_total", &[]), 1.0);
 }
 
 #[test]

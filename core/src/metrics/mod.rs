@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use vyr_core::id::ShardNumber;
-//! use vyr_core::metrics::{Metric, Registry, Unit, render_openmetrics};
+//! use vyr_core::metrics::{Exposition, Metric, Registry, Unit};
 //!
 //! const TASKS: Metric = Metric { name: "vyr_tasks", unit: Unit::Count, help: "Tasks that ended." };
 //! const QUEUE: Metric = Metric {
@@ -20,7 +20,8 @@
 //! succeeded.inc();
 //! queue.record_ns(12_500);
 //!
-//! let text = render_openmetrics(&[(ShardNumber(0), registry.snapshot())]);
+//! let text = Exposition::OpenMetrics.render(&[(ShardNumber(0), registry.snapshot())]);
+//! let text = String::from_utf8_lossy(&text);
 //! assert!(text.contains("vyr_tasks_total{shard=\"0\",kind=\"http\",status=\"succeeded\"} 1\n"));
 //! ```
 //!
@@ -33,12 +34,16 @@
 //! - Names are those of the OpenMetrics exposition, without `_total`: a counter `vyr_tasks` shows
 //!   as `vyr_tasks_total`; a metric with a unit ends in it. The label `shard` is added on rendering.
 
+mod exponential;
+mod exposition;
 mod histogram;
-mod openmetrics;
+mod protobuf;
 mod registry;
 mod snapshot;
+mod text;
 
+pub use exponential::{ExponentialBounds, ExponentialHistogram};
+pub use exposition::Exposition;
 pub use histogram::{HISTOGRAM_NS_MAX, Histogram, HistogramSnapshot, Percentiles};
-pub use openmetrics::render_openmetrics;
 pub use registry::{Counter, Gauge, Metric, Registry, TimeCounter, Unit};
 pub use snapshot::{Family, FamilyKind, Series, Snapshot, Value};

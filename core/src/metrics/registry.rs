@@ -336,6 +336,11 @@ impl Gauge {
         self.value.set(self.value.get() + change as f64);
     }
 
+    /// Sets a time, which is shown in seconds.
+    pub fn set_time(&self, value: Duration) {
+        self.value.set(value.as_secs_f64());
+    }
+
     /// Sets a share or another broken value. What is not a finite number is ignored.
     pub fn set_ratio(&self, value: f64) {
         if value.is_finite() {

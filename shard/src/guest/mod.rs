@@ -10,6 +10,7 @@ mod outgoing;
 mod pipe;
 mod stdio;
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -39,6 +40,16 @@ use vyr_core::limits::TaskLimits;
 
 /// Handles that a guest holds at the same time: of streams, requests, buckets and whatever else.
 const RESOURCES_MAX: usize = 1 << 14;
+
+thread_local! {
+    /// A store can be sent in wasmtime's eyes, so it cannot hold the shard's own counter.
+    static EPOCH_YIELDS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How often computing guests of this thread's shard gave way to the others.
+pub(crate) fn epoch_yields() -> u64 {
+    EPOCH_YIELDS.get()
+}
 
 /// The data of one task's store.
 pub(crate) struct Guest {
@@ -168,6 +179,7 @@ pub(crate) fn store(
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|context| {
         context.data().control.check_slice()?;
+        EPOCH_YIELDS.set(EPOCH_YIELDS.get() + 1);
         Ok(wasmtime::UpdateDeadline::YieldCustom(
             1,
             Box::pin(rt::yield_to_io()),

@@ -37,7 +37,7 @@ pub use blocking::unblock;
 pub use decide::{Decision, ExecutorChoice, ExecutorKind, RtError, decide};
 pub use net::{ListenOptions, TcpListener, UnixListener};
 pub use stream::Stream;
-pub use task::{panics, spawn};
+pub use task::{panics, spawn, take_longest_turn};
 pub use timer::{
     Elapsed, Sleep, YieldNow, YieldToIo, sleep, sleep_until, timeout, yield_now, yield_to_io,
 };

@@ -3,6 +3,7 @@
 
 use super::context::{self, Context};
 use super::decide::ExecutorKind;
+use crate::clock;
 use futures_lite::FutureExt as _;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -29,6 +30,8 @@ pub(super) struct TaskTable {
     closing: Cell<bool>,
     live_count: Cell<usize>,
     polls: Cell<u64>,
+    /// The longest poll of a task since somebody asked, nanoseconds.
+    longest_poll_ns: Cell<u64>,
     slots: RefCell<Slots>,
 }
 
@@ -127,6 +130,15 @@ pub fn panics() -> u64 {
     PANICS.load(Ordering::Relaxed)
 }
 
+/// The longest time since the last call for which one task kept this thread's executor to itself, to the
+/// kernel's tick of a few milliseconds.
+///
+/// # Panics
+/// Outside of [`run`](super::run).
+pub fn take_longest_turn() -> Duration {
+    context::with(|context| Duration::from_nanos(context.tasks.longest_poll_ns.take()))
+}
+
 /// Starts a task that looks after itself: it must not panic, and must end when closing.
 pub(super) fn spawn_unguarded(context: &Rc<Context>, task: impl Future<Output = ()> + 'static) {
     match context.kind {
@@ -148,7 +160,11 @@ async fn guarded(live: Live, future: impl Future<Output = ()> + 'static) {
                 .polls
                 .set(live.context.tasks.polls.get() + 1);
             live.register(cx.waker());
-            future.as_mut().poll(cx)
+            let started_ns = clock::coarse_ns();
+            let polled = future.as_mut().poll(cx);
+            let longest_ns = &live.context.tasks.longest_poll_ns;
+            longest_ns.set(longest_ns.get().max(clock::coarse_ns() - started_ns));
+            polled
         })
         .await;
     })

@@ -46,6 +46,8 @@ pub(crate) async fn begin(shard: &Rc<Shard>, task: &Rc<Task>, ticket: Ticket) ->
     match turn {
         Ok(turn) => {
             task.set_running();
+            let waited_ns = task.started_ns.get() - task.accepted_ns;
+            shard.metrics.queued(task.kind, waited_ns);
             shard.steps.queued(task);
             shard.watch.add(task);
             Some(Running {
@@ -70,6 +72,9 @@ impl Running {
         let ended_ns = clock::monotonic_ns();
         self.task.set_instantiated(ended_ns - started_ns);
         self.shard
+            .metrics
+            .instantiated(self.task.kind, ended_ns - started_ns);
+        self.shard
             .steps
             .instantiated(&self.task, started_ns, ended_ns);
         self.executing_ns.set(ended_ns);
@@ -83,6 +88,9 @@ impl Running {
         if started_ns > 0 {
             let ended_ns = clock::monotonic_ns();
             self.task.set_executed(ended_ns - started_ns);
+            self.shard
+                .metrics
+                .executed(&self.task, ended_ns - started_ns);
             self.shard.steps.executed(&self.task, started_ns, ended_ns);
         }
         end(&self.shard, &self.task, outcome);
@@ -136,10 +144,7 @@ fn end(shard: &Shard, task: &Task, outcome: Outcome) {
     let ended_ns = clock::monotonic_ns();
     if task.finish(outcome) {
         task.bindings.borrow_mut().release();
-        let (total_ns, ran) = (ended_ns - task.received_ns, task.started_ns.get() > 0);
-        shard
-            .metrics
-            .task_ended(task.kind, task.status(), &task.usage(), total_ns, ran);
+        shard.metrics.task_ended(task, ended_ns - task.received_ns);
         shard.table.ended(task);
         shard.steps.completed(task, ended_ns);
         tracing::debug!(task = %task.id, trace_id = %task.trace.trace_id, status = %task.status(), "a task has ended");

@@ -54,7 +54,7 @@ fn registry() -> (Registry, crate::metrics::Histogram) {
 type Samples = BTreeMap<(String, Vec<(String, String)>), String>;
 
 /// Reads OpenMetrics text and refuses everything that the specification does not allow, within what
-/// [`render_openmetrics`] uses: no timestamps, no exemplars.
+/// [`render`] uses: no timestamps, no exemplars.
 fn parse(text: &str) -> Samples {
     let body = text
         .strip_suffix("# EOF\n")
@@ -153,7 +153,7 @@ fn every_kind_is_shown_for_every_shard() {
         (ShardNumber(0), one.snapshot()),
         (ShardNumber(1), two.snapshot()),
     ];
-    let samples = parse(&render_openmetrics(&shards));
+    let samples = parse(&render(Form::OpenMetrics, &shards));
     for shard in ["0", "1"] {
         let find = |name, labels: &[(&str, &str)]| {
             sample(&samples, name, &[labels, &[("shard", shard)]].concat()).map(str::to_owned)
@@ -191,23 +191,14 @@ fn every_kind_is_shown_for_every_shard() {
 }
 
 #[test]
-fn bounds_rise_and_their_texts_are_their_values() {
-    assert!(BOUNDS.windows(2).all(|pair| pair[0].0 < pair[1].0));
-    for (bound_ns, text) in BOUNDS {
-        let seconds: f64 = text.parse().expect("a number");
-        assert_eq!((seconds * 1e9).round() as u64, bound_ns, "{text}");
-    }
-}
-
-#[test]
 fn a_family_of_another_meaning_is_left_out() {
     let (one, _) = registry();
     let mut other = one.snapshot();
     other.families[0].kind = FamilyKind::Gauge;
-    let samples = parse(&render_openmetrics(&[
-        (ShardNumber(0), one.snapshot()),
-        (ShardNumber(1), other),
-    ]));
+    let samples = parse(&render(
+        Form::OpenMetrics,
+        &[(ShardNumber(0), one.snapshot()), (ShardNumber(1), other)],
+    ));
     let of_tasks: Vec<_> = samples
         .keys()
         .filter(|(name, _)| name == "vyr_tasks_total")
@@ -217,7 +208,21 @@ fn a_family_of_another_meaning_is_left_out() {
 
 #[test]
 fn no_shards_are_an_empty_exposition() {
-    assert_eq!(render_openmetrics(&[]), "# EOF\n");
+    assert_eq!(render(Form::OpenMetrics, &[]), "# EOF\n");
+}
+
+#[test]
+fn the_older_form_names_counters_by_their_samples() {
+    let (registry, _) = registry();
+    let text = render(Form::Prometheus, &[(ShardNumber(0), registry.snapshot())]);
+    assert!(
+        text.contains("# TYPE vyr_tasks_total counter\n# HELP vyr_tasks_total Tasks that ended.\n")
+    );
+    assert!(text.contains("\nvyr_tasks_total{shard=\"0\",kind=\"http\",status=\"succeeded\"} 3\n"));
+    assert!(
+        text.contains("# HELP vyr_tasks_queued Odd text: \"quoted\", back\\\\slash,\\nnew line.\n")
+    );
+    assert!(!text.contains("# UNIT") && !text.contains("# EOF"));
 }
 
 #[test]
@@ -263,7 +268,7 @@ fn the_parser_of_prometheus_accepts_it() {
         (ShardNumber(0), registry.snapshot()),
         (ShardNumber(9), registry.snapshot()),
     ];
-    let text = render_openmetrics(&shards);
+    let text = render(Form::OpenMetrics, &shards);
     let mut child = Command::new(&python)
         .args(["-c", PYTHON])
         .stdin(Stdio::piped())
