@@ -18,6 +18,10 @@ const BOUNDS: ExponentialBounds = ExponentialBounds {
     buckets_max: 160,
 };
 
+/// What counts as zero: nothing that a histogram of nanoseconds tells from it. Older versions of Prometheus, such as
+/// 2.42, tell by this alone that a histogram without observations is a native one.
+const ZERO_THRESHOLD_SECONDS: f64 = 2.938_735_877_055_719e-39;
+
 /// Every family, each behind its length.
 pub(super) fn render(shards: &[(ShardNumber, Snapshot)]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(64 << 10);
@@ -94,10 +98,10 @@ fn distribution(histogram: &HistogramSnapshot) -> Histogram {
             })
             .collect(),
         schema: native.scale,
+        zero_threshold: ZERO_THRESHOLD_SECONDS,
         zero_count: native.zero_count,
         positive_spans: vec![span],
         positive_deltas: deltas,
-        ..Histogram::default()
     }
 }
 
@@ -245,6 +249,7 @@ mod tests {
         assert_eq!(tasks.metrics[1].counter, Some(Number::of(7.0)));
         let histogram = times.metrics[0].histogram.as_ref().expect("a histogram");
         assert_eq!((histogram.sample_count, histogram.zero_count), (4, 1));
+        assert!(histogram.zero_threshold > 0.0 && histogram.zero_threshold < 1e-9);
         let span = &histogram.positive_spans[0];
         let mut count = 0;
         let counts: Vec<i64> = histogram
