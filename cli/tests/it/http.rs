@@ -305,13 +305,70 @@ fn a_trace_is_taken_up_and_returned() {
     );
     let id = answer.header("vyr-task-id").expect("a task").to_owned();
     assert_eq!(node.json(&format!("/v0/tasks/{id}"))["trace_id"], trace);
-    let twice = node.request("GET", "/run/probe/hello", &[&header, &header], b"");
-    assert!(
-        !twice
-            .header("traceparent")
-            .expect("a new one")
-            .contains(trace)
-    );
+    // What the guest gets is what the client sent: handing 'tracestate' on is the guest's affair.
+    let headers = [header.as_str(), "tracestate: vendor=1,other=2"];
+    let seen = node
+        .request("GET", "/run/probe/headers", &headers, b"")
+        .text();
+    assert!(seen.contains("vendor=1,other=2"), "{seen}");
+}
+
+#[test]
+fn a_trace_header_that_is_not_right_starts_a_new_trace() {
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    const PARENT: &str = "b7ad6b7169203331";
+    let node = probe(&[]);
+    let valid = format!("00-{TRACE}-{PARENT}-01");
+    let long = "x".repeat(8000);
+    // The headers, and the flags that come back if the client's trace goes on.
+    let continued: [(&[&str], &str); 4] = [
+        (&[&valid], "01"),
+        (&[&format!("00-{TRACE}-{PARENT}-00")], "00"),
+        // A later version is read as far as this one goes, however long it is.
+        (&[&format!("cc-{TRACE}-{PARENT}-01-{long}")], "01"),
+        (&[&format!("cc-{TRACE}-{PARENT}-01")], "01"),
+    ];
+    let refused: [&[&str]; 13] = [
+        &[&valid, &valid],
+        &[&valid, &format!("00-{TRACE}-{}-01", "1".repeat(16))],
+        &[""],
+        &["garbage"],
+        &[&valid[..54]],
+        &[&format!("{valid}-{long}")],
+        &[&format!("{valid}.")],
+        &[&format!("ff-{TRACE}-{PARENT}-01")],
+        &[&format!("00-{}-{PARENT}-01", "0".repeat(32))],
+        &[&format!("00-{TRACE}-{}-01", "0".repeat(16))],
+        &[&valid.to_uppercase()],
+        &[&valid.replace('-', "_")],
+        &[&format!("00-{}-{PARENT}-01", TRACE.replace('a', "g"))],
+    ];
+    let returned = |values: &[&str]| {
+        let headers: Vec<_> = values
+            .iter()
+            .map(|value| format!("traceparent: {value}"))
+            .collect();
+        let headers: Vec<_> = headers.iter().map(String::as_str).collect();
+        let answer = node.request("GET", "/run/probe/hello", &headers, b"");
+        assert_eq!(answer.status, 200, "{values:?}");
+        answer.header("traceparent").expect("returned").to_owned()
+    };
+    for (values, flags) in continued {
+        let found = returned(values);
+        assert!(
+            found.starts_with(&format!("00-{TRACE}-")),
+            "{values:?}: {found}"
+        );
+        assert!(found.ends_with(&format!("-{flags}")), "{values:?}: {found}");
+    }
+    for values in refused {
+        let found = returned(values);
+        assert!(!found.contains(TRACE), "{values:?}: {found}");
+        assert!(
+            found.len() == 55 && found.ends_with("-01"),
+            "{values:?}: {found}"
+        );
+    }
 }
 
 #[test]
