@@ -2,6 +2,7 @@
 
 mod collector;
 mod failures;
+mod reference;
 mod sink;
 mod spans;
 mod stopping;
