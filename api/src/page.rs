@@ -23,10 +23,13 @@ pub(crate) struct File {
     text: &'static str,
 }
 
-const SCRIPT: &str = "text/javascript; charset=utf-8";
+const fn script(name: &'static str, text: &'static str) -> File {
+    let kind = "text/javascript; charset=utf-8";
+    File { name, kind, text }
+}
 
 /// The first is the page itself.
-static FILES: [File; 7] = [
+static FILES: [File; 10] = [
     File {
         name: "index.html",
         kind: "text/html; charset=utf-8",
@@ -37,31 +40,14 @@ static FILES: [File; 7] = [
         kind: "text/css; charset=utf-8",
         text: include_str!("page/page.css"),
     },
-    File {
-        name: "main.js",
-        kind: SCRIPT,
-        text: include_str!("page/main.js"),
-    },
-    File {
-        name: "node.js",
-        kind: SCRIPT,
-        text: include_str!("page/node.js"),
-    },
-    File {
-        name: "metrics.js",
-        kind: SCRIPT,
-        text: include_str!("page/metrics.js"),
-    },
-    File {
-        name: "tasks.js",
-        kind: SCRIPT,
-        text: include_str!("page/tasks.js"),
-    },
-    File {
-        name: "draw.js",
-        kind: SCRIPT,
-        text: include_str!("page/draw.js"),
-    },
+    script("main.js", include_str!("page/main.js")),
+    script("node.js", include_str!("page/node.js")),
+    script("metrics.js", include_str!("page/metrics.js")),
+    script("shards.js", include_str!("page/shards.js")),
+    script("tasks.js", include_str!("page/tasks.js")),
+    script("trace.js", include_str!("page/trace.js")),
+    script("lists.js", include_str!("page/lists.js")),
+    script("draw.js", include_str!("page/draw.js")),
 ];
 
 /// The page itself.

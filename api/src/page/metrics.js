@@ -1,65 +1,137 @@
-// Rates and percentiles: what changed between a shard's last two events.
-import { chart, list, time } from "./draw.js";
-const HISTORY = 60;
-const shards = new Map();
-const rates = [], tails = [];
+// What a shard's metrics say: gauges as they are, everything else as it grew between its last two events.
+// Nothing here draws.
 
-export function forget() { shards.clear(); }
+const value = (one) => one.value.counter ?? one.value.time_counter;
 
-export function take(data) {
-  shards.set(data.shard, { before: shards.get(data.shard)?.now, now: data });
-  if (data.shard === Math.min(...shards.keys())) show();
+/** The series of an event by metric, and in it by labels. */
+function indexed(data) {
+  const families = data.families.map((family) =>
+    [family.name, new Map(family.series.map((one) => [String(one.labels ?? ""), one]))]);
+  return { unix_ms: data.unix_ms, families: new Map(families) };
 }
-function series(data, name) { return data?.families.find((family) => family.name === name)?.series ?? []; }
-function gauge(name) {
-  const found = [...shards.values()].flatMap(({ now }) => series(now, name));
-  return found.length ? found.reduce((sum, one) => sum + one.value.gauge, 0) : "–";
-}
-function value(one) { return one.value.counter ?? one.value.time_counter ?? 0; }
-/** Growth in each second of the series that `wanted` admits. A value that fell began again at nought. */
-function rate({ before, now }, name, wanted = () => true) {
-  if (!before) return 0;
-  const old = new Map(series(before, name).map((one) => [String(one.labels), value(one)]));
-  let grown = 0;
-  for (const one of series(now, name).filter(wanted)) {
-    const was = old.get(String(one.labels)) ?? 0;
-    grown += value(one) - (value(one) < was ? 0 : was);
+
+/** Whether the process is a new one: then something it counts is less than before. */
+function isNewProcess(before, now) {
+  for (const [name, series] of now.families) {
+    for (const [labels, one] of series) {
+      const was = before.families.get(name)?.get(labels);
+      if (was && value(one) < value(was)) return true;
+    }
   }
-  return (grown * 1000) / Math.max(now.unix_ms - before.unix_ms, 1);
+  return false;
 }
-function total(name, wanted) { return [...shards.values()].reduce((sum, shard) => sum + rate(shard, name, wanted), 0); }
-function buckets() {
-  const all = new Map();
-  const add = (data, sign) => {
-    for (const one of series(data, "vyr_task_seconds"))
-      for (const [ns, count] of one.value.histogram.buckets) all.set(ns, (all.get(ns) ?? 0) + sign * count);
-  };
-  for (const { before, now } of shards.values()) if (before) { add(now, 1); add(before, -1); }
-  return [...all].filter(([, count]) => count > 0).sort((a, b) => a[0] - b[0]);
+
+export const label = (one, key) => one.labels?.find(([name]) => name === key)?.[1];
+
+/** The sum of what is known; not known when nothing is. */
+const sum = (numbers) => numbers.filter((one) => one !== undefined).reduce((all, one) => (all ?? 0) + one, undefined);
+
+export class Shard {
+  isMissing = false;
+
+  take(data) {
+    const now = indexed(data);
+    this.isMissing = false;
+    this.before = this.now && !isNewProcess(this.now, now) ? this.now : undefined;
+    this.now = now;
+  }
+
+  /** The next event begins anew. */
+  forget() {
+    this.before = this.now = undefined;
+  }
+
+  lose() {
+    this.forget();
+    this.isMissing = true;
+  }
+
+  series(name) {
+    return [...(this.now?.families.get(name)?.values() ?? [])];
+  }
+
+  /** A gauge over all its labels. */
+  gauge(name) {
+    return sum(this.series(name).map((one) => one.value.gauge));
+  }
+
+  worst(name) {
+    return this.gauge(name);
+  }
+
+  /** Growth in each second of the series that are wanted; a time counter grows in seconds. */
+  rate(name, isWanted = () => true) {
+    const length_s = (this.now?.unix_ms - this.before?.unix_ms) / 1000;
+    if (!(length_s > 0)) return undefined;
+    return sum(this.series(name).filter(isWanted).map((one) => {
+      const was = this.before.families.get(name)?.get(String(one.labels ?? ""));
+      const grown = value(one) - (was ? value(was) : 0);
+      return grown / length_s / (one.value.time_counter === undefined ? 1 : 1e9);
+    }));
+  }
+
+  /** The times of the last interval: how many by lowest nanoseconds of their bucket. */
+  times(name) {
+    const counts = new Map();
+    if (!this.before) return counts;
+    for (const one of this.series(name)) {
+      const was = this.before.families.get(name)?.get(String(one.labels ?? ""));
+      const old = new Map(was?.value.histogram.buckets);
+      for (const [ns, count] of one.value.histogram.buckets) {
+        const grown = count - (old.get(ns) ?? 0);
+        if (grown > 0) counts.set(ns, (counts.get(ns) ?? 0) + grown);
+      }
+    }
+    return counts;
+  }
 }
-function percentile(sorted, share) {
-  let left = Math.ceil(share * sorted.reduce((sum, [, count]) => sum + count, 0));
-  for (const [ns, count] of sorted) if ((left -= count) <= 0) return ns;
+
+/** All shards that answer, read like one. */
+export class Node {
+  shards = new Map();
+
+  shard(number) {
+    if (!this.shards.has(number)) this.shards.set(number, new Shard());
+    return this.shards.get(number);
+  }
+
+  present() {
+    return [...this.shards.values()].filter((shard) => !shard.isMissing);
+  }
+
+  series(name) {
+    return this.present().flatMap((shard) => shard.series(name));
+  }
+
+  gauge(name) {
+    return sum(this.present().map((shard) => shard.gauge(name)));
+  }
+
+  worst(name) {
+    const known = this.present().map((shard) => shard.worst(name)).filter((one) => one !== undefined);
+    return known.length ? Math.max(...known) : undefined;
+  }
+
+  rate(name, isWanted) {
+    return sum(this.present().map((shard) => shard.rate(name, isWanted)));
+  }
+
+  times(name) {
+    const counts = new Map();
+    for (const shard of this.present()) {
+      for (const [ns, count] of shard.times(name)) counts.set(ns, (counts.get(ns) ?? 0) + count);
+    }
+    return counts;
+  }
+}
+
+/** The time that a share of all times does not exceed; not known when there is none. */
+export function percentile(times, share) {
+  const sorted = [...times].sort((a, b) => a[0] - b[0]);
+  let left = Math.max(Math.ceil(share * sorted.reduce((all, [, count]) => all + count, 0)), 1);
+  for (const [ns, count] of sorted) {
+    left -= count;
+    if (left <= 0) return ns;
+  }
   return undefined;
-}
-function push(history, next) { history.push(next); if (history.length > HISTORY) history.shift(); }
-function show() {
-  const succeeded = (one) => one.labels.some(([key, text]) => key === "status" && text === "succeeded");
-  const ok = total("vyr_tasks", succeeded), failed = total("vyr_tasks", (one) => !succeeded(one));
-  const each = (number) => `${number.toFixed(0)} /s`;
-  list("rates", [["succeeded", each(ok)], ["not succeeded", each(failed)], ["refused", each(total("vyr_tasks_refused"))]]);
-  push(rates, ok + failed);
-  chart("rate-chart", rates, `Tasks in each second, now ${each(ok + failed)}`);
-  const sorted = buckets(), p99 = percentile(sorted, 0.99);
-  const shares = [["p50", 0.5], ["p90", 0.9], ["p99", 0.99], ["p99.9", 0.999], ["max", 1]];
-  list("latency", shares.map(([name, share]) => [name, time(percentile(sorted, share))]));
-  push(tails, p99 ?? 0);
-  chart("latency-chart", tails, `p99 over the last minute, now ${time(p99)}`);
-  list("cores", [...shards].sort((a, b) => a[0] - b[0]).map(([number, shard]) => {
-    const known = shard.before && series(shard.now, "vyr_executor_cpu_seconds").length;
-    return [`shard ${number}`, known ? `${(rate(shard, "vyr_executor_cpu_seconds") / 1e7).toFixed(0)} %` : "–"];
-  }));
-  list("pools", [["live", gauge("vyr_instances_live")], ["idle", gauge("vyr_instances_idle")],
-    ["running", gauge("vyr_tasks_running")], ["queued", gauge("vyr_tasks_queued")]]);
-  list("states", [["states", gauge("vyr_states")], ["keys", gauge("vyr_state_keys")], ["bytes", gauge("vyr_state_bytes")]]);
 }

@@ -30,3 +30,31 @@ fn the_page_is_served_without_a_token_and_may_load_nothing_from_elsewhere() {
     assert_eq!(node.request("POST", "/", &[], b"").status, 405);
     assert_eq!(node.request("GET", "/v0/node", &[], b"").status, 401);
 }
+
+#[test]
+fn every_file_that_the_page_names_is_served() {
+    let node = Node::start(&[]);
+    let text = |path: &str| {
+        let answer = node.request("GET", path, &[], b"");
+        assert_eq!(answer.status, 200, "{path}");
+        String::from_utf8(answer.body).expect("UTF-8")
+    };
+    let mut wanted: Vec<String> = quoted_after(&text("/"), "=\"/page/");
+    let mut seen = std::collections::BTreeSet::new();
+    while let Some(name) = wanted.pop() {
+        if seen.insert(name.clone()) {
+            wanted.extend(quoted_after(&text(&format!("/page/{name}")), "from \"./"));
+        }
+    }
+    for name in ["page.css", "main.js", "trace.js", "draw.js"] {
+        assert!(seen.contains(name), "{name} is not named in {seen:?}");
+    }
+}
+
+/// What stands between each `begin` and the next quotation mark.
+fn quoted_after(text: &str, begin: &str) -> Vec<String> {
+    let parts = text.split(begin).skip(1);
+    parts
+        .filter_map(|part| Some(part.split_once('"')?.0.to_owned()))
+        .collect()
+}
