@@ -193,11 +193,11 @@ impl Steps {
         self.step(task, Step::Execute, started_ns, ended_ns, None);
     }
 
-    /// The span of a guest's call to another host: its trace is to be handed on.
-    pub(crate) fn call(&self, subject: &Subject) -> TraceContext {
+    /// The span of a guest's call to another host, below `parent`: its trace is to be handed on.
+    pub(crate) fn call(&self, subject: &Subject, parent: SpanId) -> TraceContext {
         TraceContext {
             span_id: self.ids.span_id(),
-            parent: Some(subject.trace.span_id),
+            parent: Some(parent),
             ..subject.trace
         }
     }

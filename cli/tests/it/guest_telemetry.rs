@@ -1,6 +1,8 @@
 //! What guests tell of their own: it is in their task's trace, within bounds, and all of it is counted.
 
 use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -25,14 +27,29 @@ struct Observed {
 
 impl Observed {
     fn start(telemetry: &str, artifact_name: &str) -> Self {
+        Self::start_with(telemetry, artifact_name, &[])
+    }
+
+    fn start_with(telemetry: &str, artifact_name: &str, more: &[&str]) -> Self {
         let sink = Sink::start();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = folder.path().join("vyr.toml");
         std::fs::write(&config, format!("[telemetry]\n{telemetry}\n")).expect("written");
         let config = config.to_str().expect("UTF-8");
-        let arguments = ["--otlp-endpoint", &sink.url, "--config", config];
+        let mut arguments = vec!["--otlp-endpoint", &sink.url, "--config", config];
+        arguments.extend(more);
         let node = Node::with_artifact(&arguments, "telemetry-probe.wasm", artifact_name);
         Self { sink, node }
+    }
+
+    /// Puts the guest under another name, with a manifest.
+    fn put(&self, name: &str, manifest: &str) {
+        let path = self.node.dir.path().join("manifest.toml");
+        std::fs::write(&path, manifest).expect("written");
+        let (file, path) = (guest("telemetry-probe.wasm"), path.to_str().expect("UTF-8"));
+        let arguments = ["artifact", "put", &file, "--name", name, "--manifest", path];
+        let put = self.node.vyr(&arguments, b"");
+        assert!(put.status.success(), "{}", stderr(&put));
     }
 
     /// Runs a command task; its output.
@@ -325,21 +342,46 @@ fn spans_of_a_trace_that_is_not_sampled_stay_here() {
 }
 
 #[test]
+fn an_outgoing_call_is_inside_the_guests_span() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let address = listener.local_addr().expect("bound").to_string();
+    let observed = Observed::start_with("", "fresh", &["--outgoing-host", &address]);
+    let server = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("the guest calls");
+        let mut lines = BufReader::new(&stream)
+            .lines()
+            .map(|line| line.expect("text"));
+        let traceparent =
+            lines.find_map(|line| line.strip_prefix("traceparent: ").map(str::to_owned));
+        drop(lines);
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        (&stream).write_all(answer).expect("the guest reads");
+        traceparent.expect("the trace is handed on")
+    });
+    let manifest = format!("[capabilities]\noutgoing_hosts = [\"{address}\"]\n");
+    observed.put("caller", &manifest);
+    let path = format!("/run/caller/call/{address}");
+    let answer = observed.node.request("GET", &path, &[], b"");
+    let calling = answer.text().trim().to_owned();
+    assert_eq!(calling.len(), 16, "{calling}");
+    let traceparent = server.join().expect("no panic");
+    until("all spans are there", || observed.spans().len() == 8);
+    let spans = observed.spans();
+    let mut calls = spans
+        .iter()
+        .filter(|span| hex(&span.parent_span_id) == calling);
+    let call = calls.next().expect("a span inside the guest's");
+    assert_eq!(call.name, "GET");
+    assert!(
+        traceparent.contains(&hex(&call.span_id)) && traceparent.contains(&hex(&call.trace_id)),
+        "{traceparent}"
+    );
+}
+
+#[test]
 fn an_instance_that_is_used_again_tells_of_the_task_it_serves() {
     let observed = Observed::start("guest_logs = true", "fresh");
-    let manifest = observed.node.dir.path().join("manifest.toml");
-    std::fs::write(&manifest, "[instances]\npolicy = \"reuse\"\n").expect("written");
-    let arguments = [
-        "artifact",
-        "put",
-        &guest("telemetry-probe.wasm"),
-        "--name",
-        "reused",
-        "--manifest",
-        manifest.to_str().expect("UTF-8"),
-    ];
-    let put = observed.node.vyr(&arguments, b"");
-    assert!(put.status.success(), "{}", stderr(&put));
+    observed.put("reused", "[instances]\npolicy = \"reuse\"\n");
     let address = observed.node.shards()[0]["address"]
         .as_str()
         .expect("each shard has an address")

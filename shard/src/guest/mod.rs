@@ -107,6 +107,7 @@ impl WasiView for Guest {
 
 impl WasiHttpView for Guest {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.outgoing.set_parent(self.telemetry.current());
         WasiHttpCtxView {
             hooks: &mut self.outgoing,
             table: &mut self.table,

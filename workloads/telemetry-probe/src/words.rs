@@ -1,6 +1,8 @@
 //! What each word does.
 
 use crate::bindings::wasi::cli0_2_0::stderr::get_stderr;
+use crate::bindings::wasi::http::outgoing_handler::handle;
+use crate::bindings::wasi::http::types::{Fields, OutgoingRequest, Scheme};
 use crate::bindings::wasi::logging::logging::{Level, log};
 use crate::bindings::wasi::otel::logs::{LogRecord, on_emit};
 use crate::bindings::wasi::otel::metrics::{ResourceMetrics, export};
@@ -11,7 +13,8 @@ use crate::bindings::wasi::otel::types::Resource;
 use crate::spans::{attribute, begin, scope};
 use crate::write_all;
 
-const USAGE: &str = "usage: tell | flood COUNT | large BYTES | foreign | metrics\n";
+const USAGE: &str =
+    "usage: tell | flood COUNT | large BYTES | foreign | call AUTHORITY | metrics\n";
 
 /// Does what the first word says and returns what to print.
 pub(crate) fn run(words: &[&str]) -> String {
@@ -21,6 +24,7 @@ pub(crate) fn run(words: &[&str]) -> String {
         Some("flood") => flood(number()),
         Some("large") => large(number()),
         Some("foreign") => foreign(),
+        Some("call") => call(words.get(1).unwrap_or(&"")).unwrap_or_else(|error| error),
         Some("metrics") => metrics(),
         _ => USAGE.into(),
     }
@@ -115,6 +119,22 @@ fn foreign() -> String {
     };
     begin("foreign", &nowhere).end(Vec::new(), Status::Unset);
     "done\n".into()
+}
+
+/// Calls another host inside a span, and prints that span's id.
+fn call(authority: &str) -> Result<String, String> {
+    let span = begin("calling", &outer_span_context());
+    let id = span.context.span_id.clone();
+    let request = OutgoingRequest::new(Fields::new());
+    request.set_scheme(Some(&Scheme::Http)).map_err(|()| "no scheme")?;
+    request.set_authority(Some(authority)).map_err(|()| "no authority")?;
+    request.set_path_with_query(Some("/")).map_err(|()| "no path")?;
+    let response = handle(request, None).map_err(|error| format!("{error:?}"))?;
+    response.subscribe().block();
+    let response = response.get().ok_or("no response")?.map_err(|()| "taken")?;
+    response.map_err(|error| format!("{error:?}"))?;
+    span.end(Vec::new(), Status::Ok);
+    Ok(id + "\n")
 }
 
 /// Exports metrics and prints what the host says to it.

@@ -59,7 +59,7 @@ impl Telemetry {
     }
 
     /// The innermost span that is open: one of the guest's, or the task's.
-    fn current(&self) -> SpanId {
+    pub(super) fn current(&self) -> SpanId {
         let innermost = self.open.last().copied();
         innermost.unwrap_or(self.subject.trace.span_id)
     }
