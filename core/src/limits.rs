@@ -305,6 +305,33 @@ pub const STATE_UNBOUND_MS_MAX: u64 = 60_000;
 /// What is freed of deleted states between two turns of their shard, bytes.
 pub const STATE_FREE_STEP_BYTES: u64 = MIB;
 
+/// Spans and log records of its guest's own that one task may send to the collector; more are dropped and
+/// counted.
+pub const GUEST_EVENTS_PER_TASK_MAX: u32 = 1000;
+/// Texts and attributes of one span or log record of a guest, bytes; what exceeds it is cut or dropped.
+pub const GUEST_EVENT_BYTES_MAX: usize = 16 * KIB as usize;
+/// Longest line of a guest's standard streams in one log record, bytes; the rest of the line is dropped.
+pub const GUEST_LINE_BYTES_MAX: usize = 8 * KIB as usize;
+/// Spans and log records of all guests of a shard that wait for the exporter.
+pub const GUEST_EVENTS_WAITING_MAX: usize = 4096;
+/// What they are together, bytes, encoded.
+pub const GUEST_EVENTS_WAITING_BYTES_MAX: usize = 16 * MIB as usize;
+/// Spans that a guest has started and not ended, as far as VYR remembers them.
+pub const GUEST_SPANS_OPEN_MAX: usize = 64;
+/// What a guest hands to its host in one call, bytes. It is copied without a pause that others would feel.
+pub const GUEST_CALL_BYTES_MAX: usize = 16 * MIB as usize;
+
+const _: () = {
+    assert!(
+        STATE_BATCH_BYTES_MAX < GUEST_CALL_BYTES_MAX,
+        "the largest batch can be handed over"
+    );
+    assert!(
+        GUEST_LINE_BYTES_MAX < GUEST_EVENT_BYTES_MAX,
+        "the longest line fits an event"
+    );
+};
+
 const _: () = {
     let (default, cap) = (StateLimits::DEFAULT, StateLimits::NODE_CAP);
     assert!(default.linger_ms <= cap.linger_ms);

@@ -144,6 +144,16 @@ const RECORDS: Metric = Metric {
     unit: Unit::Count,
     help: "Trace records by what became of them; those under way are not counted yet.",
 };
+const GUEST_SPANS: Metric = Metric {
+    name: "vyr_guest_spans",
+    unit: Unit::Count,
+    help: "Spans of guests' own by what became of them.",
+};
+const LOG_RECORDS: Metric = Metric {
+    name: "vyr_log_records",
+    unit: Unit::Count,
+    help: "Log records of guests for the collector by what became of them.",
+};
 
 pub(crate) struct Metrics {
     registry: Registry,
@@ -173,6 +183,8 @@ pub(crate) struct Metrics {
     state_bytes: Gauge,
     panics: Counter,
     records: [Counter; 4],
+    guest_spans: [Counter; 3],
+    log_records: [Counter; 2],
 }
 
 /// The times of one kind of tasks.
@@ -211,6 +223,10 @@ impl Metrics {
         });
         let records = ["exported", "dropped_ring", "dropped_export", "unsampled"]
             .map(|outcome| registry.counter(&RECORDS, &[("outcome", outcome)]));
+        let guest_spans = ["exported", "dropped", "unsampled"]
+            .map(|outcome| registry.counter(&GUEST_SPANS, &[("outcome", outcome)]));
+        let log_records = ["exported", "dropped"]
+            .map(|outcome| registry.counter(&LOG_RECORDS, &[("outcome", outcome)]));
         Self {
             ended,
             refused: registry.counter(&TASKS_REFUSED, &[]),
@@ -237,6 +253,8 @@ impl Metrics {
             state_bytes: registry.gauge(&STATE_BYTES, &[]),
             panics: registry.counter(&PANICS, &[]),
             records,
+            guest_spans,
+            log_records,
             registry,
         }
     }
@@ -335,6 +353,19 @@ impl Metrics {
             totals.unsampled,
         ];
         for (counter, total) in self.records.iter().zip(totals) {
+            counter.raise_to(total);
+        }
+        let events = shard.steps.event_totals();
+        let spans = [
+            events.spans_exported,
+            events.spans_dropped,
+            events.spans_unsampled,
+        ];
+        for (counter, total) in self.guest_spans.iter().zip(spans) {
+            counter.raise_to(total);
+        }
+        let logs = [events.logs_exported, events.logs_dropped];
+        for (counter, total) in self.log_records.iter().zip(logs) {
             counter.raise_to(total);
         }
         self.registry.snapshot()

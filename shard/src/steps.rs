@@ -1,5 +1,6 @@
 //! What a task's steps tell: one record each, written where the step ends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use vyr_core::digest::Digest;
@@ -18,7 +19,10 @@ use crate::clock;
 use crate::error::Error;
 use crate::rt;
 use crate::task::Task;
-use crate::telemetry::{ExportTotals, Exporter, ExporterConfig, ExporterHandle, TelemetryConfig};
+use crate::telemetry::{
+    EventSender, EventTotals, ExportTotals, Exporter, ExporterConfig, ExporterHandle,
+    TelemetryConfig,
+};
 
 /// Writes the records of a shard's tasks, and owns the exporter that reads them.
 pub(crate) struct Steps {
@@ -28,6 +32,7 @@ pub(crate) struct Steps {
     /// Unix time when the monotonic clock stood at zero, nanoseconds.
     unix_offset_ns: u64,
     exporter: Option<ExporterHandle>,
+    guest_logs: bool,
 }
 
 /// Whose step it is.
@@ -39,6 +44,15 @@ pub(crate) struct Subject {
     pub(crate) trace: TraceContext,
     /// Whether the artifact had to be loaded first.
     pub(crate) cold: bool,
+}
+
+/// A span of a guest's own, for watchers.
+pub(crate) struct GuestSpan<'a> {
+    pub(crate) id: SpanId,
+    pub(crate) parent: SpanId,
+    pub(crate) name: &'a str,
+    pub(crate) start_unix_ns: u64,
+    pub(crate) end_unix_ns: u64,
 }
 
 /// A request on its way to the shard that runs its task.
@@ -99,6 +113,7 @@ impl Steps {
             recent: Recent::new(limits.recent_records_max),
             unix_offset_ns: clock::unix_ns() - clock::monotonic_ns(),
             exporter,
+            guest_logs: telemetry.guest_logs,
         })
     }
 
@@ -178,11 +193,11 @@ impl Steps {
         self.step(task, Step::Execute, started_ns, ended_ns, None);
     }
 
-    /// The span of a guest's call to another host: its trace is to be handed on.
-    pub(crate) fn call(&self, subject: &Subject) -> TraceContext {
+    /// The span of a guest's call to another host, below `parent`: its trace is to be handed on.
+    pub(crate) fn call(&self, subject: &Subject, parent: SpanId) -> TraceContext {
         TraceContext {
             span_id: self.ids.span_id(),
-            parent: Some(subject.trace.span_id),
+            parent: Some(parent),
             ..subject.trace
         }
     }
@@ -204,6 +219,40 @@ impl Steps {
         };
         let detail = Detail::Exchange(exchange);
         self.write(subject, span, Status::Running, None, detail);
+    }
+
+    /// An id for a span of a guest that has none.
+    pub(crate) fn span_id(&self) -> SpanId {
+        self.ids.span_id()
+    }
+
+    /// Where guests' own spans and logs go, and whether logs do; `None` without a collector.
+    pub(crate) fn events(&self) -> Option<(&Arc<EventSender>, bool)> {
+        let exporter = self.exporter.as_ref()?;
+        Some((exporter.events(), self.guest_logs))
+    }
+
+    /// A guest has ended a span of its own. Watchers see it at once; what the collector gets of it is not of
+    /// fixed size and goes another way.
+    pub(crate) fn guest_span(&self, subject: &Subject, span: &GuestSpan<'_>) {
+        self.recent.write(Record {
+            task: subject.task,
+            artifact: subject.artifact,
+            trace_id: subject.trace.trace_id,
+            span_id: span.id,
+            parent: Some(span.parent),
+            start_unix_ns: span.start_unix_ns,
+            duration_ns: span.end_unix_ns.saturating_sub(span.start_unix_ns),
+            step: Step::Guest,
+            kind: subject.kind,
+            status: Status::Running,
+            code: None,
+            sampled: subject.trace.sampled,
+            cold: false,
+            detail: Detail::Guest {
+                name: ShortText::new(span.name),
+            },
+        });
     }
 
     /// The task has ended, at `ended_ns`; writes its last step and the whole.
@@ -254,6 +303,12 @@ impl Steps {
             .as_ref()
             .map(ExporterHandle::totals)
             .unwrap_or_default()
+    }
+
+    /// What became of guests' own spans and logs so far.
+    pub(crate) fn event_totals(&self) -> EventTotals {
+        let totals = |exporter: &ExporterHandle| exporter.events().totals();
+        self.exporter.as_ref().map(totals).unwrap_or_default()
     }
 
     /// Whether a record of this trace has a reader.

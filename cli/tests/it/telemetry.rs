@@ -1,64 +1,10 @@
 //! A node's traces reach a collector, all of them.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
-
+use crate::sink::Sink;
 use crate::support::*;
 
-/// Takes every export and keeps its bytes.
-fn sink() -> (String, Arc<Mutex<Vec<u8>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let url = format!("http://{}", listener.local_addr().expect("bound"));
-    let received = Arc::new(Mutex::new(Vec::new()));
-    let kept = Arc::clone(&received);
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let kept = Arc::clone(&kept);
-            std::thread::spawn(move || take(stream, &kept));
-        }
-    });
-    (url, received)
-}
-
-fn take(mut stream: TcpStream, kept: &Mutex<Vec<u8>>) {
-    let (mut bytes, mut buffer) = (Vec::new(), [0; 65536]);
-    loop {
-        let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") else {
-            match stream.read(&mut buffer) {
-                Ok(count) if count > 0 => bytes.extend_from_slice(&buffer[..count]),
-                _ => return,
-            }
-            continue;
-        };
-        let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
-        let traces = head.starts_with("post /v1/traces ");
-        assert!(traces || head.starts_with("post /v1/metrics "), "{head}");
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: "));
-        let length: usize = length
-            .and_then(|text| text.trim().parse().ok())
-            .expect("a length");
-        while bytes.len() < end + 4 + length {
-            match stream.read(&mut buffer) {
-                Ok(count) if count > 0 => bytes.extend_from_slice(&buffer[..count]),
-                _ => return,
-            }
-        }
-        let body = bytes.drain(..end + 4 + length).skip(end + 4);
-        if traces {
-            kept.lock().expect("no panic").extend(body);
-        } else {
-            drop(body);
-        }
-        if stream
-            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-            .is_err()
-        {
-            return;
-        }
-    }
+fn traces(sink: &Sink) -> Vec<u8> {
+    sink.bodies("traces").concat()
 }
 
 fn exported(node: &Node) -> u64 {
@@ -82,8 +28,8 @@ fn every_step_of_every_task_reaches_the_collector() {
     const TASKS: u64 = 50;
     /// The task as a whole, and submit, queue, instantiate, execute, complete.
     const SPANS: u64 = 6;
-    let (url, received) = sink();
-    let node = Node::with_artifact(&["--otlp-endpoint", &url], "probe.wasm", "probe");
+    let sink = Sink::start();
+    let node = Node::with_artifact(&["--otlp-endpoint", &sink.url], "probe.wasm", "probe");
     let trace = "0af7651916cd43dd8448eb211c80319c";
     let header = format!("traceparent: 00-{trace}-b7ad6b7169203331-01");
     for _ in 0..TASKS {
@@ -96,7 +42,7 @@ fn every_step_of_every_task_reaches_the_collector() {
     until("every span is exported", || {
         exported(&node) == TASKS * SPANS
     });
-    let bytes = received.lock().expect("no panic").clone();
+    let bytes = traces(&sink);
     let count = |needle: &[u8]| {
         bytes
             .windows(needle.len())
@@ -122,7 +68,7 @@ fn every_step_of_every_task_reaches_the_collector() {
         200
     );
     assert!(node.terminate().success());
-    let bytes = received.lock().expect("no panic").clone();
+    let bytes = traces(&sink);
     assert_eq!(
         bytes
             .windows(16)
@@ -163,12 +109,12 @@ fn a_collector_that_is_not_there_stops_nobody() {
 
 #[test]
 fn the_share_of_traces_that_is_exported_can_be_set() {
-    let (url, received) = sink();
+    let sink = Sink::start();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let config = folder.path().join("vyr.toml");
     std::fs::write(&config, "[telemetry]\nsample_ratio = 0.0\n").expect("written");
     let config = config.to_str().expect("UTF-8");
-    let arguments = ["--otlp-endpoint", &url, "--config", config];
+    let arguments = ["--otlp-endpoint", &sink.url, "--config", config];
     let node = Node::with_artifact(&arguments, "probe.wasm", "probe");
     let get = |headers: &[&str]| node.request("GET", "/run/probe/hello", headers, b"").status;
     for _ in 0..20 {
@@ -179,7 +125,7 @@ fn the_share_of_traces_that_is_exported_can_be_set() {
     assert_eq!(get(&[&header]), 200);
     until("the client's trace is exported", || exported(&node) == 6);
     assert!(node.terminate().success());
-    let spans = received.lock().expect("no panic");
+    let spans = traces(&sink);
     let steps = spans.windows(8).filter(|window| window == b"complete");
     assert_eq!(steps.count(), 1, "nothing else is exported");
 }

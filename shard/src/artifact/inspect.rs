@@ -71,6 +71,12 @@ const OFFERED_DRAFTS: &[&str] = &[
     "wasi:keyvalue/batch@0.2.0-draft2",
     "wasi:keyvalue/store@0.2.0-draft",
     "wasi:keyvalue/store@0.2.0-draft2",
+    "wasi:logging/logging",
+    "wasi:logging/logging@0.1.0-draft",
+    "wasi:otel/logs@0.2.0-rc.2",
+    "wasi:otel/metrics@0.2.0-rc.2",
+    "wasi:otel/tracing@0.2.0-rc.2",
+    "wasi:otel/types@0.2.0-rc.2",
 ];
 
 /// Reads the outer structure of `wasm`.
@@ -160,11 +166,10 @@ fn is_version_of(name: &str, interface: &str) -> bool {
 }
 
 fn is_offered(import: &str) -> bool {
-    let Some((interface, version)) = import.split_once('@') else {
-        return false;
+    let is_stable = |(interface, version): (&str, &str)| {
+        OFFERED.contains(&interface) && is_version_of(version, "0.2")
     };
-    OFFERED_DRAFTS.contains(&import)
-        || OFFERED.contains(&interface) && is_version_of(version, "0.2")
+    OFFERED_DRAFTS.contains(&import) || import.split_once('@').is_some_and(is_stable)
 }
 
 fn explain_import(import: &str) -> String {
@@ -179,10 +184,11 @@ fn explain_import(import: &str) -> String {
             .is_some_and(|(name, _)| name == interface)
     }) {
         format!(
-            "VYR has {draft}; build for wasi:keyvalue 0.2.0-draft or 0.2.0-draft2, wasi:config 0.2.0-rc.1 or 0.2.0-draft"
+            "VYR has {draft}; build for wasi:keyvalue 0.2.0-draft or 0.2.0-draft2, wasi:config 0.2.0-rc.1 or 0.2.0-draft, \
+             wasi:logging 0.1.0-draft, wasi:otel 0.2.0-rc.2"
         )
     } else if interface.starts_with("wasi:") {
-        "VYR offers wasi:cli, clocks, filesystem (empty), http, io, random and sockets (denied), version 0.2, config and keyvalue; \
+        "VYR offers wasi:cli, clocks, filesystem (empty), http, io, random and sockets (denied), version 0.2, config, keyvalue, logging and otel; \
          remove the import or build without the feature that needs it"
             .to_owned()
     } else {
@@ -278,6 +284,9 @@ mod tests {
         assert!(is_offered("wasi:keyvalue/store@0.2.0-draft"));
         assert!(!is_offered("wasi:keyvalue/store@0.2.0-draft3"));
         assert!(!is_offered("wasi:keyvalue/watcher@0.2.0-draft"));
+        assert!(is_offered("wasi:logging/logging"));
+        assert!(is_offered("wasi:otel/tracing@0.2.0-rc.2"));
+        assert!(!is_offered("wasi:otel/tracing@0.2.0-rc.1"));
     }
 
     #[test]

@@ -5,10 +5,12 @@ mod config;
 mod control;
 mod instance;
 mod keyvalue;
+mod log;
 mod memory;
 mod outgoing;
 mod pipe;
 mod stdio;
+mod telemetry;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -21,9 +23,10 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 pub(crate) use control::{Control, Ended, Guarded, Stop};
 pub(crate) use instance::{HttpInstance, IdleCount, IdleInstances};
+pub(crate) use log::Log;
 use memory::Memory;
 pub use pipe::{Pipe, PipeEnd};
-pub(crate) use stdio::{Input, Kept, Log, Output};
+pub(crate) use stdio::{Input, Kept, Output};
 
 use crate::engine::Engine;
 use crate::error::Error;
@@ -34,9 +37,10 @@ pub(crate) use config::Config;
 use keyvalue::Buckets;
 pub(crate) use outgoing::Client;
 use outgoing::Outgoing;
+use telemetry::{Export, Telemetry};
 use vyr_core::artifact::HostPattern;
 use vyr_core::digest::Digest;
-use vyr_core::limits::TaskLimits;
+use vyr_core::limits::{GUEST_CALL_BYTES_MAX, TaskLimits};
 
 /// Handles that a guest holds at the same time: of streams, requests, buckets and whatever else.
 const RESOURCES_MAX: usize = 1 << 14;
@@ -61,6 +65,7 @@ pub(crate) struct Guest {
     config: Config,
     memory: Memory,
     log: Log,
+    telemetry: Telemetry,
     control: Arc<Control>,
 }
 
@@ -77,7 +82,8 @@ impl Guest {
         self.buckets.attach(bound);
         self.outgoing.attach(subject);
         self.memory.attach(limits, Arc::clone(control));
-        self.log.attach(Arc::clone(log));
+        self.log.attach(Arc::clone(log), subject);
+        self.telemetry.attach(subject);
         self.control = Arc::clone(control);
     }
 }
@@ -112,6 +118,7 @@ impl WasiView for Guest {
 
 impl WasiHttpView for Guest {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.outgoing.set_parent(self.telemetry.current());
         WasiHttpCtxView {
             hooks: &mut self.outgoing,
             table: &mut self.table,
@@ -127,6 +134,7 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<Guest>, Error> {
         .and_then(|()| wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker))
         .and_then(|()| keyvalue::add_to_linker(&mut linker))
         .and_then(|()| config::add_to_linker(&mut linker))
+        .and_then(|()| telemetry::add_to_linker(&mut linker))
         .map_err(|error| Error::Engine {
             reason: format!("{error:#}"),
         })?;
@@ -146,7 +154,7 @@ pub(crate) fn store(
     limits: &TaskLimits,
     control: &Arc<Control>,
 ) -> Store<Guest> {
-    let log = Log::new(wiring.log);
+    let log = Log::exporting(wiring.log, Export::of(&wiring.steps, wiring.subject));
     let mut wasi = WasiCtxBuilder::new();
     wasi.args(wiring.arguments)
         .envs(wiring.environment)
@@ -165,9 +173,10 @@ pub(crate) fn store(
             wiring.artifact,
             wiring.hosts,
             log.clone(),
-            wiring.steps,
+            Rc::clone(&wiring.steps),
             wiring.subject,
         ),
+        telemetry: Telemetry::new(wiring.steps, wiring.subject, log.clone()),
         config: wiring.config,
         buckets: Buckets::new(wiring.states, wiring.bound),
         memory: Memory::new(limits, Arc::clone(control)),
@@ -176,6 +185,7 @@ pub(crate) fn store(
     };
     let mut store = Store::new(&engine.wasmtime, guest);
     store.limiter(|guest| &mut guest.memory);
+    store.set_hostcall_fuel(GUEST_CALL_BYTES_MAX);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|context| {
         context.data().control.check_slice()?;

@@ -9,6 +9,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
 use super::control::{Control, Stop};
+use super::log::Log;
 use super::pipe::{Pipe, PipeEnd};
 
 /// Most bytes a guest hands over in one write.
@@ -30,34 +31,6 @@ pub(crate) enum Output {
     Streamed(Arc<Pipe>),
     /// Kept as the task's log; what exceeds the limit is dropped and counted.
     Log(Log),
-}
-
-/// Where an instance logs to: the log of the task that it serves.
-#[derive(Clone)]
-pub(crate) struct Log(Arc<Mutex<Arc<Kept>>>);
-
-impl Log {
-    pub(crate) fn new(log: Arc<Kept>) -> Self {
-        Self(Arc::new(Mutex::new(log)))
-    }
-
-    /// The log of the task that is served now, also when the instance serves another later.
-    pub(crate) fn of_this_task(&self) -> Self {
-        Self::new(Arc::clone(&self.lock()))
-    }
-
-    pub(crate) fn attach(&self, log: Arc<Kept>) {
-        *self.lock() = log;
-    }
-
-    /// Writes a line of the host's own.
-    pub(crate) fn line(&self, text: &str) {
-        self.lock().append(format!("vyr: {text}\n").as_bytes());
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Arc<Kept>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Bytes kept within a limit.
@@ -95,13 +68,21 @@ impl Kept {
     }
 
     /// Keeps what fits; false when something did not.
-    fn append(&self, bytes: &[u8]) -> bool {
+    pub(super) fn append(&self, bytes: &[u8]) -> bool {
         let mut state = self.lock();
         let room = self.limit_bytes.saturating_sub(state.bytes.len() as u64);
         let fits = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
         state.bytes.extend_from_slice(&bytes[..fits]);
         state.dropped_bytes += (bytes.len() - fits) as u64;
         fits == bytes.len()
+    }
+
+    /// Keeps a line, below what is kept already even if that does not end with one.
+    pub(super) fn append_line(&self, line: &str) {
+        let whole = self.lock().bytes.last().is_none_or(|last| *last == b'\n');
+        self.append(if whole { b"" } else { b"\n" });
+        self.append(line.as_bytes());
+        self.append(b"\n");
     }
 
     fn lock(&self) -> MutexGuard<'_, KeptState> {
@@ -193,7 +174,7 @@ impl OutputStream for Output {
                 }
             }
             Self::Log(log) => {
-                log.lock().append(&bytes);
+                log.write(&bytes);
             }
         }
         Ok(())

@@ -43,6 +43,8 @@ pub struct TelemetryConfig {
     pub sample_ratio: f64,
     /// Time between two exports of the metrics, milliseconds; 0 exports none.
     pub metrics_interval_ms: u64,
+    /// Whether what guests log is exported: through `wasi:logging`, `wasi:otel` and their standard streams.
+    pub guest_logs: bool,
 }
 
 impl Default for TelemetryConfig {
@@ -51,6 +53,7 @@ impl Default for TelemetryConfig {
             otlp_protocol: Protocol::default(),
             sample_ratio: 1.0,
             metrics_interval_ms: 10_000,
+            guest_logs: false,
         }
     }
 }

@@ -12,7 +12,8 @@ use vyr_core::metrics::Snapshot;
 use vyr_core::trace::{Reader, RingCounts};
 
 use super::config::{ExporterConfig, ExporterError};
-use super::pump::{MetricsSlot, Pump, Sender};
+use super::events::{self, EventSender};
+use super::pump::{MetricsSlot, Pump, Sender, Sources};
 use super::resource::resource;
 use super::spans::Spans;
 use super::transport::Transport;
@@ -51,7 +52,13 @@ impl Exporter {
         let metrics = MetricsSlot::default();
         let cpus = config.cpus.clone();
         let name = format!("vyr-otlp-{}", config.shard);
-        let pump = Pump::new(config, reader, Arc::clone(&counts), metrics.clone());
+        let (events, received) = events::channel();
+        let sources = Sources {
+            reader,
+            metrics: metrics.clone(),
+            events: received,
+        };
+        let pump = Pump::new(config, sources, Arc::clone(&counts));
         let thread = std::thread::Builder::new()
             .name(name)
             .spawn(move || {
@@ -66,6 +73,7 @@ impl Exporter {
             ring,
             counts,
             metrics,
+            events,
             stop,
             ended,
             thread,
@@ -102,6 +110,7 @@ pub struct ExporterHandle {
     ring: RingCounts,
     counts: Arc<ExportCounts>,
     metrics: MetricsSlot,
+    events: Arc<EventSender>,
     stop: watch::Sender<Option<Instant>>,
     ended: mpsc::Receiver<()>,
     thread: JoinHandle<()>,
@@ -117,6 +126,11 @@ impl ExporterHandle {
             dropped_export: self.counts.dropped.load(Ordering::Acquire),
             unsampled: self.counts.unsampled.load(Ordering::Acquire),
         }
+    }
+
+    /// Where guests' own spans and logs go.
+    pub(crate) fn events(&self) -> &Arc<EventSender> {
+        &self.events
     }
 
     /// Gives the thread metrics to send, in place of those that it has not sent yet.

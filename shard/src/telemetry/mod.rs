@@ -1,19 +1,21 @@
 //! Exports the records of tasks' steps as OTLP spans, off the executor.
 //!
 //! [`Exporter::start`] takes the reading end of a shard's ring ([`vyr_core::trace::Ring`]) to a
-//! thread of its own, which encodes records as spans and sends them to a collector, over HTTP or gRPC,
-//! and the shard's metrics from time to time. What a span has is in [`vyr_core::trace::Record`].
+//! thread of its own, which encodes records as spans and sends them to a collector, over HTTP or gRPC, with
+//! the shard's metrics from time to time, and what guests tell of their own (`events.rs`). What a span has is in
+//! [`vyr_core::trace::Record`].
 //!
 //! Invariants
 //! - The executor never waits: it writes into the ring, reads atomics and sets a flag.
 //! - The thread is not bound to the executor's core and has a lower priority.
-//! - Memory is bounded: the ring, the queue behind it, and one batch.
+//! - Memory is bounded: the ring, the queue behind it, the events of guests, and one batch.
 //! - Every record that was made is counted once, as exported (a collector acknowledged it), as
 //!   dropped by the ring, as dropped by the exporter, or as not sampled. A batch whose
 //!   acknowledgement was lost counts as dropped, although the collector may have it.
 //! - Nothing is logged more often than every 30 seconds.
 
 mod config;
+mod events;
 mod exporter;
 mod metrics_message;
 mod protobuf;
@@ -27,4 +29,5 @@ mod transport;
 mod tests;
 
 pub use config::{ExporterConfig, ExporterError, Protocol, TelemetryConfig};
+pub(crate) use events::{EventKind, EventSender, EventTotals, GuestEvent};
 pub use exporter::{ExportTotals, Exporter, ExporterHandle};

@@ -14,6 +14,7 @@ use vyr_core::metrics::Snapshot;
 use vyr_core::trace::{Reader, Record};
 
 use super::config::ExporterConfig;
+use super::events::{EventBatch, EventReceiver};
 use super::exporter::ExportCounts;
 use super::metrics_message::{Period, metrics_message};
 use super::resource::Resource;
@@ -35,6 +36,9 @@ pub(super) struct Pump {
     reader: Reader,
     counts: Arc<ExportCounts>,
     metrics: MetricsSlot,
+    events: EventReceiver,
+    /// When events of guests were sent last, or had nothing to send.
+    events_sent: Instant,
     queue: VecDeque<Record>,
     /// When the oldest record of the queue came into it.
     oldest: Instant,
@@ -42,6 +46,13 @@ pub(super) struct Pump {
     warned: Option<Instant>,
     /// Whether the last batch was not accepted.
     failing: bool,
+}
+
+/// Where what is sent comes from.
+pub(super) struct Sources {
+    pub(super) reader: Reader,
+    pub(super) metrics: MetricsSlot,
+    pub(super) events: EventReceiver,
 }
 
 /// Encodes and sends batches.
@@ -87,17 +98,14 @@ impl fmt::Debug for MetricsSlot {
 type Stop = watch::Receiver<Option<Instant>>;
 
 impl Pump {
-    pub(super) fn new(
-        config: ExporterConfig,
-        reader: Reader,
-        counts: Arc<ExportCounts>,
-        metrics: MetricsSlot,
-    ) -> Self {
+    pub(super) fn new(config: ExporterConfig, sources: Sources, counts: Arc<ExportCounts>) -> Self {
         Self {
             config,
-            reader,
+            reader: sources.reader,
             counts,
-            metrics,
+            metrics: sources.metrics,
+            events: sources.events,
+            events_sent: Instant::now(),
             queue: VecDeque::new(),
             oldest: Instant::now(),
             look: LOOK_MAX,
@@ -113,12 +121,17 @@ impl Pump {
             let stopping = is_stopping(&stop);
             self.fill();
             self.send_metrics(sender, &mut stop).await;
+            if self.events_are_due(stopping) && !self.send_events(sender, &mut stop).await {
+                break;
+            }
             if self.is_due(stopping) {
                 if !self.send(sender, &mut stop).await {
                     break;
                 }
             } else if stopping {
-                break;
+                if self.events.waiting() == 0 {
+                    break;
+                }
             } else {
                 tokio::select! {
                     () = tokio::time::sleep(self.look) => {}
@@ -214,6 +227,52 @@ impl Pump {
         }
     }
 
+    fn events_are_due(&mut self, stopping: bool) -> bool {
+        if self.events.waiting() == 0 {
+            self.events_sent = Instant::now();
+            return false;
+        }
+        stopping || self.events.is_full() || self.events_sent.elapsed() >= self.config.interval
+    }
+
+    /// Sends guests' own spans and logs, of each a batch. Returns whether there is time for more.
+    async fn send_events(&mut self, sender: &Sender, stop: &mut Stop) -> bool {
+        let mut in_time = true;
+        for batch in self.events.take() {
+            in_time = in_time && self.send_event_batch(sender, &batch, stop).await;
+            if !in_time {
+                self.events.count(&batch, batch.events);
+            }
+        }
+        self.events_sent = Instant::now();
+        in_time
+    }
+
+    /// Returns whether the batch was sent or given up in time, and counted.
+    async fn send_event_batch(
+        &mut self,
+        sender: &Sender,
+        batch: &EventBatch,
+        stop: &mut Stop,
+    ) -> bool {
+        let request = sender.spans.request_of(&batch.scopes);
+        let sending = sender.transport.send(batch.kind.signal(), request);
+        let mut sending = std::pin::pin!(sending);
+        let verdict = loop {
+            tokio::select! {
+                verdict = &mut sending => break verdict,
+                () = tokio::time::sleep(self.look) => self.fill(),
+                () = deadline(stop) => return false,
+            }
+        };
+        let all = batch.events;
+        let rejected = usize::try_from(verdict.rejected).unwrap_or(all).min(all);
+        let dropped = if verdict.accepted { rejected } else { all };
+        self.events.count(batch, dropped);
+        self.tell(dropped, &verdict.why);
+        true
+    }
+
     fn count(&self, size: usize, dropped: usize) {
         self.counts
             .dropped
@@ -260,6 +319,7 @@ impl Pump {
             }
         }
         self.counts.dropped.fetch_add(rest, Ordering::Release);
+        rest += self.events.drop_rest() as u64;
         if rest > 0 {
             tracing::warn!(
                 endpoint = self.config.endpoint,

@@ -65,9 +65,14 @@ impl Spans {
         scope_spans.extend_from_slice(&self.scope);
         scope_spans.append(&mut self.spans);
         // Room for the tags and lengths around it, at most ten bytes each.
-        let mut resource_spans = Vec::with_capacity(self.resource.len() + scope_spans.len() + 10);
-        resource_spans.extend_from_slice(&self.resource);
-        put_bytes(&mut resource_spans, 2, &scope_spans);
+        let mut scopes = Vec::with_capacity(scope_spans.len() + 10);
+        put_bytes(&mut scopes, 2, &scope_spans);
+        self.request_of(&scopes)
+    }
+
+    /// The request with these `ScopeSpans`, or `ScopeLogs`: what is around them has the same shape.
+    pub(super) fn request_of(&self, scopes: &[u8]) -> Bytes {
+        let resource_spans = [&self.resource, scopes].concat();
         let mut request = Vec::with_capacity(resource_spans.len() + 10);
         put_bytes(&mut request, 1, &resource_spans);
         request.into()

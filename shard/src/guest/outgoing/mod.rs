@@ -22,7 +22,7 @@ use send_wrapper::SendWrapper;
 use tokio::sync::oneshot;
 use vyr_core::artifact::HostPattern;
 use vyr_core::digest::Digest;
-use vyr_core::trace::{Exchange, Method, ShortText, TraceContext};
+use vyr_core::trace::{Exchange, Method, ShortText, SpanId, TraceContext};
 use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpHooks};
 
 pub(crate) use client::Client;
@@ -42,6 +42,8 @@ pub(crate) struct Outgoing {
     log: Log,
     steps: SendWrapper<Rc<Steps>>,
     subject: Subject,
+    /// The span that encloses the next request.
+    parent: SpanId,
     /// Requests that are under way; `None` before the first, which most tasks never send.
     under_way: SendWrapper<Option<Rc<Cell<usize>>>>,
 }
@@ -75,11 +77,12 @@ impl Call {
     fn new(
         steps: &Rc<Steps>,
         subject: Subject,
+        parent: SpanId,
         request: &http::Request<WasiBody>,
         permit: &Permit,
     ) -> Self {
         Self {
-            trace: steps.call(&subject),
+            trace: steps.call(&subject, parent),
             steps: Rc::clone(steps),
             subject,
             started_ns: clock::monotonic_ns(),
@@ -148,8 +151,14 @@ impl Outgoing {
             log,
             steps: SendWrapper::new(steps),
             subject,
+            parent: subject.trace.span_id,
             under_way: SendWrapper::new(None),
         }
+    }
+
+    /// Requests from now on are made inside this span.
+    pub(super) fn set_parent(&mut self, parent: SpanId) {
+        self.parent = parent;
     }
 
     /// Connects the guest with its next task.
@@ -180,7 +189,7 @@ impl WasiHttpHooks for Outgoing {
                 return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
             }
         };
-        let call = Call::new(&self.steps, self.subject, &request, &permit);
+        let call = Call::new(&self.steps, self.subject, self.parent, &request, &permit);
         if let Ok(value) = HeaderValue::try_from(call.trace.to_string()) {
             request.headers_mut().entry("traceparent").or_insert(value);
         }

@@ -3,11 +3,13 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vyr_core::trace::Ring;
 
-use super::super::{ExportTotals, Exporter, ExporterConfig, Protocol};
+use super::super::{EventKind, ExportTotals, Exporter, ExporterConfig, Protocol};
+use super::events::event;
 use super::sink::Sink;
 use super::{STEPS, Tasks, quick};
 
@@ -39,7 +41,7 @@ fn free_address() -> String {
 }
 
 #[test]
-fn a_real_collector_takes_every_span_and_hands_it_on() {
+fn a_real_collector_takes_every_span_and_log_and_hands_it_on() {
     for protocol in [Protocol::HttpProtobuf, Protocol::Grpc] {
         takes_every_span(protocol);
     }
@@ -47,6 +49,7 @@ fn a_real_collector_takes_every_span_and_hands_it_on() {
 
 fn takes_every_span(protocol: Protocol) {
     const TASKS: u64 = 2_000;
+    const EVENTS: u64 = 700;
     let Some(agent) = rotel_agent() else {
         assert!(
             std::env::var_os("VYR_TEST_NO_SKIP").is_none(),
@@ -94,6 +97,11 @@ fn takes_every_span(protocol: Protocol) {
     };
     let handle = Exporter::start(config, reader).expect("it starts");
     Tasks::new().write(&writer, TASKS);
+    let events = Arc::clone(handle.events());
+    for number in 0..EVENTS {
+        events.send(event(EventKind::Span, number));
+        events.send(event(EventKind::Log, number));
+    }
     let totals = handle.flush_and_stop(Duration::from_secs(30));
     assert_eq!(
         totals,
@@ -102,21 +110,25 @@ fn takes_every_span(protocol: Protocol) {
             ..ExportTotals::default()
         }
     );
+    let told = events.totals();
+    assert_eq!((told.spans_exported, told.logs_exported), (EVENTS, EVENTS));
+    let all = TASKS * STEPS + EVENTS;
     let end = Instant::now() + Duration::from_secs(20);
-    while (sink.spans().len() as u64) < TASKS * STEPS {
+    while (sink.spans().len() as u64) < all || (sink.logs().len() as u64) < EVENTS {
         assert!(
             Instant::now() < end,
-            "{} spans came through",
-            sink.spans().len()
+            "{} spans and {} logs came through",
+            sink.spans().len(),
+            sink.logs().len()
         );
         std::thread::sleep(Duration::from_millis(20));
     }
     let spans = sink.spans();
     let ids: std::collections::HashSet<_> = spans.iter().map(|span| &span.span_id).collect();
-    assert_eq!(
-        (spans.len() as u64, ids.len() as u64),
-        (TASKS * STEPS, TASKS * STEPS)
-    );
+    assert_eq!((spans.len() as u64, ids.len() as u64), (all, all));
+    let logs = sink.logs();
+    let ids: std::collections::HashSet<_> = logs.iter().map(|log| &log.span_id).collect();
+    assert_eq!((logs.len() as u64, ids.len() as u64), (EVENTS, EVENTS));
     let roots = spans
         .iter()
         .filter(|span| span.parent_span_id.is_empty())

@@ -1,6 +1,7 @@
 //! The exporter against collectors that behave, and that do not.
 
 mod collector;
+mod events;
 mod failures;
 mod reference;
 mod sink;

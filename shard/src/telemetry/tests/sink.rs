@@ -7,10 +7,12 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 
@@ -43,7 +45,9 @@ struct Shared {
 pub(super) struct Batch {
     pub(super) path: String,
     pub(super) headers: String,
+    /// Without spans if the request was of another signal.
     pub(super) request: ExportTraceServiceRequest,
+    logs: ExportLogsServiceRequest,
 }
 
 impl Batch {
@@ -108,6 +112,14 @@ impl Sink {
             .collect()
     }
 
+    /// Log records of all accepted batches.
+    pub(super) fn logs(&self) -> Vec<LogRecord> {
+        let batches = self.batches().into_iter();
+        let resources = batches.flat_map(|batch| batch.logs.resource_logs);
+        let scopes = resources.flat_map(|resource| resource.scope_logs);
+        scopes.flat_map(|scope| scope.log_records).collect()
+    }
+
     pub(super) fn wait_for_requests(&self, requests: usize) {
         let end = Instant::now() + Duration::from_secs(30);
         while self.requests() < requests {
@@ -146,17 +158,23 @@ fn serve(stream: TcpStream, shared: &Mutex<Shared>) -> Option<()> {
         if head.to_lowercase().contains("content-encoding: gzip") {
             body = unzip(body);
         }
-        let request = ExportTraceServiceRequest::decode(&*body).expect("the body is protobuf");
+        let path = head.split(' ').nth(1)?.to_owned();
+        let (mut request, mut logs) = Default::default();
+        if path.ends_with("/v1/logs") {
+            logs = ExportLogsServiceRequest::decode(&*body).expect("the body is protobuf");
+        } else {
+            request = ExportTraceServiceRequest::decode(&*body).expect("the body is protobuf");
+        }
         let answer = {
             let mut shared = lock(shared);
             shared.requests += 1;
             let answer = shared.script.pop_front().unwrap_or(Answer::Accept);
             if matches!(answer, Answer::Accept | Answer::Reject(_)) {
-                let path = head.split(' ').nth(1)?.to_owned();
                 shared.accepted.push(Batch {
                     path,
                     headers: head.to_lowercase(),
                     request,
+                    logs,
                 });
             }
             answer

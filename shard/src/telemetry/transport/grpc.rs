@@ -41,6 +41,7 @@ impl GrpcClient {
         let path = PathAndQuery::from_static(match signal {
             Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
             Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
         });
         let mut request = Request::new(request);
         *request.metadata_mut() = self.metadata.clone();

@@ -13,6 +13,7 @@ pub(super) struct HttpClient {
     client: reqwest::Client,
     traces: String,
     metrics: String,
+    logs: String,
 }
 
 impl HttpClient {
@@ -35,6 +36,7 @@ impl HttpClient {
             client,
             traces: endpoint.http_url("traces"),
             metrics: endpoint.http_url("metrics"),
+            logs: endpoint.http_url("logs"),
         })
     }
 
@@ -42,6 +44,7 @@ impl HttpClient {
         let url = match signal {
             Signal::Traces => &self.traces,
             Signal::Metrics => &self.metrics,
+            Signal::Logs => &self.logs,
         };
         let again = |error: reqwest::Error| Attempt::Again {
             why: root_cause(&error),

@@ -24,6 +24,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 pub(super) enum Signal {
     Traces,
     Metrics,
+    Logs,
 }
 
 /// The way to the collector.
