@@ -182,7 +182,7 @@ pub(crate) struct Metrics {
     state_keys: Gauge,
     state_bytes: Gauge,
     panics: Counter,
-    records: [Counter; 4],
+    records: [Counter; 3],
     guest_spans: [Counter; 3],
     log_records: [Counter; 2],
 }
@@ -221,7 +221,7 @@ impl Metrics {
                 total: histogram(&TOTAL),
             }
         });
-        let records = ["exported", "dropped_ring", "dropped_export", "unsampled"]
+        let records = ["exported", "dropped_ring", "dropped_export"]
             .map(|outcome| registry.counter(&RECORDS, &[("outcome", outcome)]));
         let guest_spans = ["exported", "dropped", "unsampled"]
             .map(|outcome| registry.counter(&GUEST_SPANS, &[("outcome", outcome)]));
@@ -346,12 +346,7 @@ impl Metrics {
         }
         self.panics.raise_to(rt::panics());
         let totals = shard.steps.totals();
-        let totals = [
-            totals.exported,
-            totals.dropped_ring,
-            totals.dropped_export,
-            totals.unsampled,
-        ];
+        let totals = [totals.exported, totals.dropped_ring, totals.dropped_export];
         for (counter, total) in self.records.iter().zip(totals) {
             counter.raise_to(total);
         }

@@ -103,9 +103,17 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Takes the oldest record; `None` when there is none now.
-    pub fn read(&mut self) -> Option<Record> {
-        self.consumer.pop().ok()
+    /// Shows up to `records_max` records to `take`, the oldest first, and then frees their places.
+    /// Returns how many they were.
+    pub fn drain(&mut self, records_max: usize, mut take: impl FnMut(&Record)) -> usize {
+        let count = self.consumer.slots().min(records_max);
+        let Ok(chunk) = self.consumer.read_chunk(count) else {
+            return 0;
+        };
+        let (first, second) = chunk.as_slices();
+        first.iter().chain(second).for_each(&mut take);
+        chunk.commit_all();
+        count
     }
 
     /// Records in the ring now.
@@ -192,6 +200,12 @@ pub(super) mod tests {
         }
     }
 
+    fn take_one(reader: &mut Reader) -> Option<Record> {
+        let mut read = None;
+        reader.drain(1, |record| read = Some(*record));
+        read
+    }
+
     #[test]
     fn a_full_ring_drops_the_new_record_and_counts_it() {
         let (writer, mut reader) = Ring::new(4);
@@ -199,7 +213,7 @@ pub(super) mod tests {
             writer.write(record(number));
         }
         assert_eq!((writer.written(), writer.dropped()), (4, 3));
-        let read: Vec<u64> = std::iter::from_fn(|| reader.read())
+        let read: Vec<u64> = std::iter::from_fn(|| take_one(&mut reader))
             .map(|record| record.start_unix_ns)
             .collect();
         assert_eq!(read, [0, 1, 2, 3]);
@@ -211,7 +225,7 @@ pub(super) mod tests {
         assert!(!reader.is_closed());
         drop(writer);
         assert!(reader.is_closed());
-        assert_eq!(reader.read(), Some(record(9)));
+        assert_eq!(take_one(&mut reader), Some(record(9)));
     }
 
     #[test]
@@ -235,7 +249,7 @@ pub(super) mod tests {
         let (mut read, mut last) = (0u64, None);
         loop {
             let closed = reader.is_closed();
-            match reader.read() {
+            match take_one(&mut reader) {
                 Some(found) => {
                     assert_eq!(found, record(found.start_unix_ns), "a record arrives whole");
                     assert!(last < Some(found.start_unix_ns), "records stay in order");

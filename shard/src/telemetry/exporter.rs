@@ -15,7 +15,6 @@ use super::config::{ExporterConfig, ExporterError};
 use super::events::{self, EventSender};
 use super::pump::{MetricsSlot, Pump, Sender, Sources};
 use super::resource::resource;
-use super::spans::Spans;
 use super::transport::Transport;
 use crate::clock;
 
@@ -43,9 +42,8 @@ impl Exporter {
             Transport::new(&config)?
         };
         let resource = resource(&config);
-        let mut sender = Sender {
+        let sender = Sender {
             transport,
-            spans: Spans::new(&resource),
             resource,
             start_unix_ns: clock::unix_ns(),
         };
@@ -58,12 +56,12 @@ impl Exporter {
             metrics: metrics.clone(),
             events: received,
         };
-        let pump = Pump::new(config, sources, Arc::clone(&counts));
+        let pump = Pump::new(config, sources, &sender.resource, Arc::clone(&counts));
         let thread = std::thread::Builder::new()
             .name(name)
             .spawn(move || {
                 super::thread::step_back(&cpus);
-                runtime.block_on(pump.run(&mut sender, stopped));
+                runtime.block_on(pump.run(&sender, stopped));
                 // The runtime goes first, so that nothing runs on when the end is told.
                 runtime.shutdown_background();
                 drop(end);
@@ -86,11 +84,10 @@ impl Exporter {
 pub(super) struct ExportCounts {
     pub(super) exported: AtomicU64,
     pub(super) dropped: AtomicU64,
-    pub(super) unsampled: AtomicU64,
 }
 
 /// Records by what became of them. At rest (nothing in the ring, the queue or a request), those
-/// made are the sum of all four.
+/// made are the sum of all three.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ExportTotals {
     /// Acknowledged by the collector.
@@ -100,8 +97,6 @@ pub struct ExportTotals {
     /// Dropped after the ring: the collector refused them or was not there, or the exporter had to
     /// stop.
     pub dropped_export: u64,
-    /// Not to be exported, as the client's `traceparent` said.
-    pub unsampled: u64,
 }
 
 /// A running exporter. Dropping it ends the thread without a last attempt to send.
@@ -124,7 +119,6 @@ impl ExporterHandle {
             exported: self.counts.exported.load(Ordering::Acquire),
             dropped_ring: self.ring.dropped(),
             dropped_export: self.counts.dropped.load(Ordering::Acquire),
-            unsampled: self.counts.unsampled.load(Ordering::Acquire),
         }
     }
 

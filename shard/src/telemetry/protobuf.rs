@@ -8,9 +8,14 @@ const FIXED32: u64 = 5;
 
 /// Adds a text, bytes, or a message that is encoded already.
 pub(super) fn put_bytes(buffer: &mut Vec<u8>, field: u64, value: &[u8]) {
-    put_varint(buffer, field << 3 | LENGTH_DELIMITED);
-    put_varint(buffer, value.len() as u64);
+    put_head(buffer, field, value.len());
     buffer.extend_from_slice(value);
+}
+
+/// Adds what stands before a text, bytes or a message of this length: at most 20 bytes.
+pub(super) fn put_head(buffer: &mut Vec<u8>, field: u64, length: usize) {
+    put_varint(buffer, field << 3 | LENGTH_DELIMITED);
+    put_varint(buffer, length as u64);
 }
 
 /// Adds a boolean, an enum, or a number that is not negative.

@@ -1,4 +1,4 @@
-//! The exporting thread's loop: ring → queue → batch → collector.
+//! The exporting thread's loop: ring → batch → collector.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,15 +11,15 @@ use prost::Message as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use vyr_core::metrics::Snapshot;
-use vyr_core::trace::{Reader, Record};
+use vyr_core::trace::Reader;
 
 use super::config::ExporterConfig;
 use super::events::{EventBatch, EventReceiver};
 use super::exporter::ExportCounts;
 use super::metrics_message::{Period, metrics_message};
 use super::resource::Resource;
-use super::spans::Spans;
-use super::transport::{Signal, Transport};
+use super::spans::{SpanBatch, Spans};
+use super::transport::{Signal, Transport, Verdict};
 use crate::clock;
 
 /// Shortest and longest pause between two looks into the ring. The longest lets a full ring of the
@@ -39,9 +39,12 @@ pub(super) struct Pump {
     events: EventReceiver,
     /// When events of guests were sent last, or had nothing to send.
     events_sent: Instant,
-    queue: VecDeque<Record>,
-    /// When the oldest record of the queue came into it.
+    /// The batch that is being made.
+    spans: Spans,
+    /// When its oldest record came into it.
     oldest: Instant,
+    /// Batches that wait behind the one that is on its way.
+    ready: VecDeque<SpanBatch>,
     look: Duration,
     warned: Option<Instant>,
     /// Whether the last batch was not accepted.
@@ -55,10 +58,9 @@ pub(super) struct Sources {
     pub(super) events: EventReceiver,
 }
 
-/// Encodes and sends batches.
+/// What requests are sent with.
 pub(super) struct Sender {
     pub(super) transport: Transport,
-    pub(super) spans: Spans,
     pub(super) resource: Resource,
     pub(super) start_unix_ns: u64,
 }
@@ -98,16 +100,22 @@ impl fmt::Debug for MetricsSlot {
 type Stop = watch::Receiver<Option<Instant>>;
 
 impl Pump {
-    pub(super) fn new(config: ExporterConfig, sources: Sources, counts: Arc<ExportCounts>) -> Self {
+    pub(super) fn new(
+        config: ExporterConfig,
+        sources: Sources,
+        resource: &Resource,
+        counts: Arc<ExportCounts>,
+    ) -> Self {
         Self {
+            spans: Spans::new(resource),
             config,
             reader: sources.reader,
             counts,
             metrics: sources.metrics,
             events: sources.events,
             events_sent: Instant::now(),
-            queue: VecDeque::new(),
             oldest: Instant::now(),
+            ready: VecDeque::new(),
             look: LOOK_MAX,
             warned: None,
             failing: false,
@@ -116,7 +124,7 @@ impl Pump {
 
     /// Runs until the shard says stop and all is sent, or its deadline has passed, or its handle is
     /// gone.
-    pub(super) async fn run(mut self, sender: &mut Sender, mut stop: Stop) {
+    pub(super) async fn run(mut self, sender: &Sender, mut stop: Stop) {
         loop {
             let stopping = is_stopping(&stop);
             self.fill();
@@ -142,26 +150,26 @@ impl Pump {
         self.drop_rest();
     }
 
-    /// Moves what the ring has into the queue, as far as there is room.
+    /// Encodes what the ring has, as far as there is room.
     fn fill(&mut self) {
-        let (mut taken, mut unsampled) = (0usize, 0u64);
-        while self.queue.len() < self.config.queue_records_max {
-            let Some(record) = self.reader.read() else {
-                break;
-            };
-            taken += 1;
-            if !record.sampled {
-                unsampled += 1;
-                continue;
+        let room = self.config.queue_records_max - self.waiting();
+        let size = self.batch_size();
+        let Self {
+            reader,
+            spans,
+            ready,
+            oldest,
+            ..
+        } = self;
+        let taken = reader.drain(room, |record| {
+            if spans.count() == 0 {
+                *oldest = Instant::now();
             }
-            if self.queue.is_empty() {
-                self.oldest = Instant::now();
+            spans.add(record);
+            if spans.count() == size {
+                ready.push_back(spans.finish());
             }
-            self.queue.push_back(record);
-        }
-        self.counts
-            .unsampled
-            .fetch_add(unsampled, Ordering::Release);
+        });
         let ring = self.reader.records_max();
         if taken > ring / 8 {
             self.look = (self.look / 2).max(LOOK_MIN);
@@ -170,57 +178,67 @@ impl Pump {
         }
     }
 
+    /// Records that have left the ring and are not on their way.
+    fn waiting(&self) -> usize {
+        self.ready.iter().map(|batch| batch.count).sum::<usize>() + self.spans.count()
+    }
+
+    fn batch_size(&self) -> usize {
+        self.config
+            .batch_records_max
+            .min(self.config.queue_records_max)
+    }
+
     fn is_due(&self, stopping: bool) -> bool {
         let waits_long = || self.oldest.elapsed() >= self.config.interval;
-        let full = self
-            .config
-            .batch_records_max
-            .min(self.config.queue_records_max);
-        self.queue.len() >= full || !self.queue.is_empty() && (stopping || waits_long())
+        !self.ready.is_empty() || self.spans.count() > 0 && (stopping || waits_long())
     }
 
     /// Sends one batch and goes on emptying the ring meanwhile. Returns whether there is time for
     /// more.
-    async fn send(&mut self, sender: &mut Sender, stop: &mut Stop) -> bool {
-        let size = self.queue.len().min(self.config.batch_records_max);
-        for record in self.queue.drain(..size) {
-            sender.spans.add(&record);
-        }
-        let batch = sender.spans.request();
-        // What is left came after the batch, so its wait is counted from now at the earliest.
-        self.oldest = Instant::now();
-        let mut request = std::pin::pin!(sender.transport.send(Signal::Traces, batch));
-        let verdict = loop {
-            tokio::select! {
-                verdict = &mut request => break verdict,
-                () = tokio::time::sleep(self.look) => self.fill(),
-                () = deadline(stop) => {
-                    self.count(size, size);
-                    return false;
-                }
-            }
+    async fn send(&mut self, sender: &Sender, stop: &mut Stop) -> bool {
+        let batch = self.ready.pop_front();
+        let batch = batch.unwrap_or_else(|| self.spans.finish());
+        let sending = sender.transport.send(Signal::Traces, batch.request());
+        let verdict = self.go_on_until(sending, stop).await;
+        let size = batch.count;
+        let Some(verdict) = verdict else {
+            self.count(size, size);
+            return false;
         };
-        let rejected = usize::try_from(verdict.rejected).unwrap_or(size).min(size);
-        let dropped = if verdict.accepted { rejected } else { size };
+        let dropped = verdict.dropped_of(size);
         self.count(size, dropped);
         self.tell(dropped, &verdict.why);
+        self.spans.recycle(batch);
         true
+    }
+
+    /// Empties the ring while a request is on its way. `None` when the time to send is over.
+    async fn go_on_until(
+        &mut self,
+        sending: impl Future<Output = Verdict>,
+        stop: &mut Stop,
+    ) -> Option<Verdict> {
+        let mut sending = std::pin::pin!(sending);
+        loop {
+            tokio::select! {
+                verdict = &mut sending => return Some(verdict),
+                () = tokio::time::sleep(self.look) => self.fill(),
+                () = deadline(stop) => return None,
+            }
+        }
     }
 
     /// Sends the shard's metrics if it has offered some since the last time. What fails is not kept:
     /// the next ones have all that was counted.
-    async fn send_metrics(&mut self, sender: &mut Sender, stop: &mut Stop) {
+    async fn send_metrics(&mut self, sender: &Sender, stop: &mut Stop) {
         let Some(snapshot) = self.metrics.take() else {
             return;
         };
         let request = sender.metrics(&snapshot);
-        let mut sending = std::pin::pin!(sender.transport.send(Signal::Metrics, request));
-        let verdict = loop {
-            tokio::select! {
-                verdict = &mut sending => break verdict,
-                () = tokio::time::sleep(self.look) => self.fill(),
-                () = deadline(stop) => return,
-            }
+        let sending = sender.transport.send(Signal::Metrics, request);
+        let Some(verdict) = self.go_on_until(sending, stop).await else {
+            return;
         };
         if !verdict.accepted {
             self.tell(1, &verdict.why);
@@ -255,19 +273,12 @@ impl Pump {
         batch: &EventBatch,
         stop: &mut Stop,
     ) -> bool {
-        let request = sender.spans.request_of(&batch.scopes);
+        let request = self.spans.request_of(&batch.scopes);
         let sending = sender.transport.send(batch.kind.signal(), request);
-        let mut sending = std::pin::pin!(sending);
-        let verdict = loop {
-            tokio::select! {
-                verdict = &mut sending => break verdict,
-                () = tokio::time::sleep(self.look) => self.fill(),
-                () = deadline(stop) => return false,
-            }
+        let Some(verdict) = self.go_on_until(sending, stop).await else {
+            return false;
         };
-        let all = batch.events;
-        let rejected = usize::try_from(verdict.rejected).unwrap_or(all).min(all);
-        let dropped = if verdict.accepted { rejected } else { all };
+        let dropped = verdict.dropped_of(batch.events);
         self.events.count(batch, dropped);
         self.tell(dropped, &verdict.why);
         true
@@ -309,15 +320,8 @@ impl Pump {
 
     /// Counts what cannot be sent any more.
     fn drop_rest(&mut self) {
-        let mut rest = self.queue.len() as u64;
-        self.queue.clear();
-        while let Some(record) = self.reader.read() {
-            if record.sampled {
-                rest += 1;
-            } else {
-                self.counts.unsampled.fetch_add(1, Ordering::Release);
-            }
-        }
+        let in_ring = self.reader.drain(usize::MAX, |_| {});
+        let mut rest = (self.waiting() + in_ring) as u64;
         self.counts.dropped.fetch_add(rest, Ordering::Release);
         rest += self.events.drop_rest() as u64;
         if rest > 0 {

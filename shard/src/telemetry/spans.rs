@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -13,7 +14,7 @@ use vyr_core::digest::Digest;
 use vyr_core::id::TaskId;
 use vyr_core::trace::{Attribute, Record, Step};
 
-use super::protobuf::{put_bytes, put_fixed32, put_fixed64, put_number};
+use super::protobuf::{put_bytes, put_fixed32, put_fixed64, put_head, put_number};
 use super::resource::{Resource, scope};
 
 /// Digests whose text is kept. A shard holds few artifacts at a time.
@@ -31,12 +32,46 @@ pub(super) struct Spans {
     resource: Vec<u8>,
     /// `ScopeSpans.scope`, as a field.
     scope: Vec<u8>,
-    /// `ScopeSpans.spans`, as fields, of the request that is being made.
-    spans: Vec<u8>,
+    /// The request that is being made: room for its head, then `ScopeSpans.spans`, as fields.
+    request: Vec<u8>,
+    /// Spans in it.
+    count: usize,
+    /// The memory of a request that was sent.
+    spare: Vec<u8>,
     /// One span; kept for its memory.
     span: Vec<u8>,
     texts: Texts,
 }
+
+/// A request that is ready to be sent.
+pub(super) struct SpanBatch {
+    /// The spans in it.
+    pub(super) count: usize,
+    request: Request,
+}
+
+#[derive(Clone)]
+struct Request {
+    bytes: Arc<Vec<u8>>,
+    /// Where it begins.
+    start: usize,
+}
+
+impl AsRef<[u8]> for Request {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+}
+
+impl SpanBatch {
+    /// What is sent.
+    pub(super) fn request(&self) -> Bytes {
+        Bytes::from_owner(self.request.clone())
+    }
+}
+
+/// Bytes of the heads of two messages, one in the other, without what is in them.
+const HEADS_BYTES_MAX: usize = 40;
 
 impl Spans {
     pub(super) fn new(resource: &Resource) -> Self {
@@ -46,36 +81,74 @@ impl Spans {
         Self {
             resource: resource_field,
             scope: scope_field,
-            spans: Vec::new(),
+            request: Vec::new(),
+            count: 0,
+            spare: Vec::new(),
             span: Vec::new(),
             texts: Texts::default(),
         }
     }
 
-    /// Adds a span to the next request.
-    pub(super) fn add(&mut self, record: &Record) {
-        self.span.clear();
-        encode(&mut self.span, record, &mut self.texts);
-        put_bytes(&mut self.spans, 2, &self.span);
+    /// Spans in the request that is being made.
+    pub(super) fn count(&self) -> usize {
+        self.count
     }
 
-    /// The request with the spans added since the last one.
-    pub(super) fn request(&mut self) -> Bytes {
-        let mut scope_spans = Vec::with_capacity(self.scope.len() + self.spans.len());
-        scope_spans.extend_from_slice(&self.scope);
-        scope_spans.append(&mut self.spans);
-        // Room for the tags and lengths around it, at most ten bytes each.
-        let mut scopes = Vec::with_capacity(scope_spans.len() + 10);
-        put_bytes(&mut scopes, 2, &scope_spans);
-        self.request_of(&scopes)
+    /// Adds a span to it.
+    pub(super) fn add(&mut self, record: &Record) {
+        if self.count == 0 {
+            self.request.resize(self.head_room(), 0);
+        }
+        self.span.clear();
+        encode(&mut self.span, record, &mut self.texts);
+        put_bytes(&mut self.request, 2, &self.span);
+        self.count += 1;
+    }
+
+    /// Ends the request and begins the next. The lengths that stand before the spans are known only now, so
+    /// they are written into the room that was left for them: the spans are not copied.
+    pub(super) fn finish(&mut self) -> SpanBatch {
+        let room = self.head_room();
+        let spans_bytes = self.request.len().saturating_sub(room);
+        let mut scope_head = Vec::with_capacity(room);
+        put_head(&mut scope_head, 2, self.scope.len() + spans_bytes);
+        scope_head.extend_from_slice(&self.scope);
+        let mut head = Vec::with_capacity(room);
+        let resource_bytes = self.resource.len() + scope_head.len() + spans_bytes;
+        put_head(&mut head, 1, resource_bytes);
+        head.extend_from_slice(&self.resource);
+        head.extend_from_slice(&scope_head);
+        let start = room - head.len();
+        let mut bytes = std::mem::replace(&mut self.request, std::mem::take(&mut self.spare));
+        bytes[start..room].copy_from_slice(&head);
+        SpanBatch {
+            count: std::mem::take(&mut self.count),
+            request: Request {
+                bytes: Arc::new(bytes),
+                start,
+            },
+        }
+    }
+
+    /// Takes the memory of a request that was sent, for another one.
+    pub(super) fn recycle(&mut self, batch: SpanBatch) {
+        // Whoever sent it may still hold it; then it is let go of.
+        if let Some(bytes) = Arc::into_inner(batch.request.bytes) {
+            self.spare = bytes;
+            self.spare.clear();
+        }
     }
 
     /// The request with these `ScopeSpans`, or `ScopeLogs`: what is around them has the same shape.
     pub(super) fn request_of(&self, scopes: &[u8]) -> Bytes {
         let resource_spans = [&self.resource, scopes].concat();
-        let mut request = Vec::with_capacity(resource_spans.len() + 10);
+        let mut request = Vec::with_capacity(resource_spans.len() + HEADS_BYTES_MAX);
         put_bytes(&mut request, 1, &resource_spans);
         request.into()
+    }
+
+    fn head_room(&self) -> usize {
+        self.resource.len() + self.scope.len() + HEADS_BYTES_MAX
     }
 }
 

@@ -153,28 +153,6 @@ fn every_span_arrives_with_its_ids_parents_times_and_attributes() {
 }
 
 #[test]
-fn tasks_whose_client_does_not_sample_are_counted_and_not_sent() {
-    let sink = Sink::start(&[]);
-    let (writer, reader) = Ring::new(64);
-    let handle = Exporter::start(quick(&sink.endpoint()), reader).expect("it starts");
-    let mut tasks = Tasks::new();
-    let parent = format!("00-{TRACE}-{SPAN}-00");
-    tasks
-        .records(Kind::Http, None, Some(&parent))
-        .into_iter()
-        .for_each(|record| writer.write(record));
-    tasks.write(&writer, 1);
-    let totals = handle.flush_and_stop(Duration::from_secs(10));
-    let wanted = ExportTotals {
-        exported: STEPS,
-        unsampled: STEPS,
-        ..ExportTotals::default()
-    };
-    assert_eq!(totals, wanted);
-    assert!(sink.spans().iter().all(|span| span.flags & 1 == 1));
-}
-
-#[test]
 fn a_burst_arrives_whole_in_bounded_batches() {
     const TASKS: u64 = 5_000;
     let sink = Sink::start(&[]);

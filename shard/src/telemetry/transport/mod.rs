@@ -50,6 +50,18 @@ pub(super) struct Verdict {
     pub(super) why: String,
 }
 
+impl Verdict {
+    /// How many of a request's items were not taken.
+    pub(super) fn dropped_of(&self, items: usize) -> usize {
+        let rejected = usize::try_from(self.rejected).unwrap_or(items);
+        if self.accepted {
+            rejected.min(items)
+        } else {
+            items
+        }
+    }
+}
+
 /// What became of one attempt.
 enum Attempt {
     /// The collector took the request; its answer.
