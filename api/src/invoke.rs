@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use http::header::AUTHORIZATION;
+use http::header;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use vyr_core::artifact::Reference;
@@ -22,14 +22,14 @@ use crate::tasks::TASK_ID;
 const BIND: HeaderName = HeaderName::from_static("vyr-bind");
 
 /// Headers that concern one connection only (RFC 9110, 7.6.1) and are not the guest's business.
-const HOP_BY_HOP: &[&str] = &[
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
 ];
 
 /// Runs the artifact on the shard where the connection landed, or where the first of its states is.
@@ -48,18 +48,18 @@ pub(crate) async fn run(
     }
     request.headers_mut().remove(BIND);
     let digest = app.shard.resolve(artifact)?;
-    let trace = app.shard.trace(traceparent(&request));
+    let arrival = app.shard.arrival(traceparent(&request));
     *request.uri_mut() = guest_uri(request.uri(), path_at)?;
-    for name in HOP_BY_HOP {
-        request.headers_mut().remove(*name);
+    for name in &HOP_BY_HOP {
+        request.headers_mut().remove(name);
     }
     // The token is for the node; a guest must not learn it.
-    request.headers_mut().remove(AUTHORIZATION);
+    request.headers_mut().remove(header::AUTHORIZATION);
     // The requests that are there are read first, then their guests run one after the other.
     rt::yield_now().await;
     let (task, response) = app
         .shard
-        .invoke_bound(&digest, request, trace, &bindings)
+        .invoke_bound(&digest, request, arrival, &bindings)
         .await?;
     let Some(response) = response else {
         task.ended().await;

@@ -81,7 +81,7 @@ pub(crate) async fn submit(
     let key = idempotency_key(&request)?;
     let query = Query::parse(request.uri().query(), SUBMIT_PARAMETERS)?;
     let wanted = wanted(app, &query)?;
-    let trace = app.shard.trace(traceparent(&request));
+    let arrival = app.shard.arrival(traceparent(&request));
     if query.one("artifact")?.is_some() {
         let bindings = bindings_of(&query)?;
         if let Some(owner) = other_owner(app, &bindings, key.as_deref(), hopped) {
@@ -89,7 +89,7 @@ pub(crate) async fn submit(
         }
         let mut submit = submit_of_query(app, &query, &wanted)?;
         submit.bindings = bindings;
-        submit.trace = trace;
+        submit.arrival = arrival;
         submit.idempotency = key.map(|key| (key, fingerprint(&submit)));
         let input = Arc::clone(&submit.input);
         let accepted = app.shard.submit(submit).await?;
@@ -106,7 +106,7 @@ pub(crate) async fn submit(
         return owner.answered(app.forward_new(owner.shard, Kind::Command, request).await);
     }
     let mut submit = submit_of_document(app, document, &wanted)?;
-    submit.trace = trace;
+    submit.arrival = arrival;
     submit.idempotency = key.map(|key| (key, xxh3_64(&body)));
     let accepted = app.shard.submit(submit).await?;
     answer(app, accepted.task, wanted, None).await
@@ -275,7 +275,7 @@ fn submit_of_query(app: &App, query: &Query, wanted: &Wanted) -> Result<Submit, 
         wall_ms_max: query.duration("timeout")?.map(millis),
         input: Pipe::new(app.shard.limits().stream_buffer_bytes_max),
         stream_output: wanted.stream_output,
-        trace: app.shard.trace(None),
+        arrival: app.shard.arrival(None),
         idempotency: None,
     })
 }
@@ -306,7 +306,7 @@ fn submit_of_document(
         wall_ms_max: document.timeout_ms,
         input: holding(input),
         stream_output: wanted.stream_output,
-        trace: app.shard.trace(None),
+        arrival: app.shard.arrival(None),
         idempotency: None,
     })
 }

@@ -139,9 +139,9 @@ async fn task(shard: &Rc<Shard>, artifact: &Digest) {
     let request = http::Request::get("http://bench/")
         .body(body)
         .expect("a request");
-    let trace = shard.trace(None);
+    let arrival = shard.arrival(None);
     let (_, response) = shard
-        .invoke(artifact, request, trace)
+        .invoke(artifact, request, arrival)
         .await
         .expect("accepted");
     let body = response.expect("a response").into_body();

@@ -176,8 +176,11 @@ pub struct ShardLimits {
     pub running_max: usize,
     /// Tasks that wait for their turn; one more is refused.
     pub queued_max: usize,
-    /// Finished tasks that are kept for reading.
+    /// Finished commands that are kept for reading.
     pub finished_max: usize,
+    /// Finished HTTP tasks that are kept for reading. Their clients have had their answers, and under load they
+    /// come by the ten thousand a second: few of them stay in the processor's caches.
+    pub finished_http_max: usize,
     /// Output and log bytes of finished tasks that are kept, together.
     pub finished_bytes_max: u64,
     /// Age at which a finished task is forgotten, milliseconds.
@@ -208,6 +211,7 @@ impl Default for ShardLimits {
             running_max: 256,
             queued_max: 1024,
             finished_max: 4096,
+            finished_http_max: 256,
             finished_bytes_max: 256 * MIB,
             finished_ms_max: 15 * 60_000,
             loaded_artifacts_max: 256,

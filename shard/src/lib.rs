@@ -25,6 +25,6 @@ pub use engine::Engine;
 pub use error::Error;
 pub use guest::{Pipe, PipeEnd};
 pub use shard::{Accepted, Found, Shard, ShardConfig, lost};
-pub use steps::Hop;
+pub use steps::{Arrival, Hop};
 pub use submit::Submit;
 pub use task::{BodyError, ResponseBody, Task};

@@ -18,7 +18,7 @@ use vyr_core::metrics::{Counter, Gauge, Snapshot};
 use vyr_core::problem::Code;
 use vyr_core::state::Binding;
 use vyr_core::task::{self, Kind, Status, TaskError, Usage};
-use vyr_core::trace::{Exchange, Method, Recent, TraceContext};
+use vyr_core::trace::{Exchange, Method, Recent};
 
 use crate::admission::Admission;
 use crate::artifact::{CompiledCache, Compiler, Loaded, Loader, Preparer};
@@ -29,7 +29,7 @@ use crate::guest::{Client, Config, Control, Pipe, Stop};
 use crate::metrics::Metrics;
 use crate::rt;
 use crate::state::{Secret, SharedStates, StateError, States, TaskBindings};
-use crate::steps::{Hop, Steps, Subject};
+use crate::steps::{Arrival, Hop, Steps, Subject};
 use crate::submit::{Submissions, Submit, check_arguments, check_environment};
 use crate::task::{
     BodyError, Command, NewTask, ResponseBody, Table, Task, TaskOutput, Watch, run_command,
@@ -232,10 +232,11 @@ impl Shard {
         &self.states
     }
 
-    /// A trace for a request: the client's own if it sent one.
+    /// Notes that a request for a task has come in, with the client's trace if it sent one. To be called as
+    /// soon as the request's head is there: the task's time counts from here.
     #[must_use]
-    pub fn trace(&self, traceparent: Option<&str>) -> TraceContext {
-        self.steps.trace(traceparent)
+    pub fn arrival(&self, traceparent: Option<&str>) -> Arrival {
+        self.steps.arrival(traceparent)
     }
 
     /// The last records of its tasks' steps.
@@ -292,7 +293,6 @@ impl Shard {
     /// When the artifact cannot be loaded or is no command, the request exceeds a bound, or the
     /// queue is full, or a state cannot be bound. Nothing was started then.
     pub async fn submit(self: &Rc<Self>, submit: Submit) -> Result<Accepted, Error> {
-        let received_ns = clock::monotonic_ns();
         check_arguments(&submit)?;
         let (loaded, cold) = self.load(&submit.artifact).await?;
         loaded.command()?;
@@ -309,7 +309,7 @@ impl Shard {
             task: id,
             artifact: Some(loaded.digest),
             kind: Kind::Command,
-            trace: submit.trace,
+            trace: submit.arrival.trace,
             cold,
         };
         let bindings = self
@@ -330,12 +330,12 @@ impl Shard {
             artifact: loaded.digest,
             kind: Kind::Command,
             limits,
-            trace: submit.trace,
-            control: Control::new(limits.cpu_ms_max),
+            trace: submit.arrival.trace,
+            control: Control::new(limits.cpu_ms_max, self.ticker.slice()),
             output,
             bindings,
             cold,
-            received_ns,
+            received_ns: submit.arrival.received_ns,
             exchange: None,
         });
         if let Some((key, fingerprint)) = submit.idempotency {
@@ -374,12 +374,12 @@ impl Shard {
         self: &Rc<Self>,
         artifact: &Digest,
         request: Request<B>,
-        trace: TraceContext,
+        arrival: Arrival,
     ) -> Result<(Rc<Task>, Option<Response<ResponseBody>>), Error>
     where
         B: Body<Data = Bytes, Error = BodyError> + Send + 'static,
     {
-        self.invoke_bound(artifact, request, trace, &[]).await
+        self.invoke_bound(artifact, request, arrival, &[]).await
     }
 
     /// As [`Shard::invoke`], with states.
@@ -390,13 +390,12 @@ impl Shard {
         self: &Rc<Self>,
         artifact: &Digest,
         request: Request<B>,
-        trace: TraceContext,
+        arrival: Arrival,
         bindings: &[Binding],
     ) -> Result<(Rc<Task>, Option<Response<ResponseBody>>), Error>
     where
         B: Body<Data = Bytes, Error = BodyError> + Send + 'static,
     {
-        let received_ns = clock::monotonic_ns();
         let (loaded, cold) = self.load(artifact).await?;
         loaded.http()?;
         let limits = loaded.limits;
@@ -405,7 +404,7 @@ impl Shard {
             task: id,
             artifact: Some(loaded.digest),
             kind: Kind::Http,
-            trace,
+            trace: arrival.trace,
             cold,
         };
         let bindings = self.bind_all(&subject, bindings, &loaded, &limits).await?;
@@ -415,12 +414,12 @@ impl Shard {
             artifact: loaded.digest,
             kind: Kind::Http,
             limits,
-            trace,
-            control: Control::new(limits.cpu_ms_max),
+            trace: arrival.trace,
+            control: Control::new(limits.cpu_ms_max, self.ticker.slice()),
             output: TaskOutput::Response,
             bindings,
             cold,
-            received_ns,
+            received_ns: arrival.received_ns,
             exchange: Some(Exchange::received(Method::of(request.method().as_str()))),
         });
         let response = run_http(self, &task, loaded, request, ticket).await;

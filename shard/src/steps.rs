@@ -35,6 +35,15 @@ pub(crate) struct Steps {
     guest_logs: bool,
 }
 
+/// A request for a new task, as it came in.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// The task's trace: the client's own if it sent one.
+    pub(crate) trace: TraceContext,
+    /// When, monotonic.
+    pub(crate) received_ns: u64,
+}
+
 /// Whose step it is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Subject {
@@ -122,6 +131,14 @@ impl Steps {
         self.ids.context(traceparent)
     }
 
+    /// A request for a new task has come in.
+    pub(crate) fn arrival(&self, traceparent: Option<&str>) -> Arrival {
+        Arrival {
+            trace: self.trace(traceparent),
+            received_ns: clock::monotonic_ns(),
+        }
+    }
+
     /// The last records, for watchers.
     pub(crate) fn recent(&self) -> &Recent {
         &self.recent
@@ -175,22 +192,25 @@ impl Steps {
         self.step(task, Step::Submit, task.received_ns, task.accepted_ns, None);
     }
 
-    pub(crate) fn queued(&self, task: &Task) {
-        self.step(
-            task,
-            Step::Queue,
-            task.accepted_ns,
-            task.started_ns.get(),
-            None,
-        );
+    /// The task left the queue; `code` says why when it was not for its turn.
+    pub(crate) fn queued(&self, task: &Task, ended_ns: u64, code: Option<Code>) {
+        self.step(task, Step::Queue, task.accepted_ns, ended_ns, code);
     }
 
-    pub(crate) fn instantiated(&self, task: &Task, started_ns: u64, ended_ns: u64) {
-        self.step(task, Step::Instantiate, started_ns, ended_ns, None);
+    /// The task has its instance; `code` says why when it has none.
+    pub(crate) fn instantiated(
+        &self,
+        task: &Task,
+        started_ns: u64,
+        ended_ns: u64,
+        code: Option<Code>,
+    ) {
+        self.step(task, Step::Instantiate, started_ns, ended_ns, code);
     }
 
-    pub(crate) fn executed(&self, task: &Task, started_ns: u64, ended_ns: u64) {
-        self.step(task, Step::Execute, started_ns, ended_ns, None);
+    /// The guest has ended; `code` says what was wrong.
+    pub(crate) fn executed(&self, task: &Task, started_ns: u64, ended_ns: u64, code: Option<Code>) {
+        self.step(task, Step::Execute, started_ns, ended_ns, code);
     }
 
     /// The span of a guest's call to another host, below `parent`: its trace is to be handed on.

@@ -7,11 +7,11 @@ use vyr_core::digest::Digest;
 use vyr_core::id::TaskId;
 use vyr_core::limits::ARGUMENTS_BYTES_MAX;
 use vyr_core::state::Binding;
-use vyr_core::trace::TraceContext;
 
 use crate::artifact::Loaded;
 use crate::error::Error;
 use crate::guest::Pipe;
+use crate::steps::Arrival;
 
 /// A command task to be.
 pub struct Submit {
@@ -31,8 +31,8 @@ pub struct Submit {
     pub stream_output: bool,
     /// States to bind it to.
     pub bindings: Vec<Binding>,
-    /// The client's trace.
-    pub trace: TraceContext,
+    /// When and with which trace it came.
+    pub arrival: Arrival,
     /// The client's idempotency key and a fingerprint of the request it stands for.
     pub idempotency: Option<(String, u64)>,
 }

@@ -116,7 +116,7 @@ async fn execute(
         wall_ms_max: arguments.timeout,
         input: Arc::clone(&input),
         stream_output: true,
-        trace: shard.trace(None),
+        arrival: shard.arrival(None),
         idempotency: None,
     };
     let task = shard.submit(submit).await?.task;

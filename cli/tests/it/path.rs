@@ -108,15 +108,7 @@ fn a_shard_aware_client_reaches_its_shard_without_a_hop() {
 #[test]
 fn a_shard_does_not_grow_with_its_tasks() {
     const GROWTH_KIB_MAX: u64 = 2048;
-    let config = tempfile::tempdir().expect("a directory");
-    let file = config.path().join("vyr.toml");
-    // Fewer tasks are remembered, so that the table is full soon.
-    std::fs::write(&file, "[limits.shard]\nfinished_max = 256\n").expect("write");
-    let node = Node::with_artifact(
-        &["--shards", "1", "--config", file.to_str().expect("UTF-8")],
-        "hello-grow.wasm",
-        "hello",
-    );
+    let node = Node::with_artifact(&["--shards", "1"], "hello-grow.wasm", "hello");
     let address = node.address().to_owned();
     let shard = node.shards()[0]["pid"].to_string();
     let resident_kib = || {

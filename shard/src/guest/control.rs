@@ -47,11 +47,28 @@ pub(crate) struct Control {
     waker: Mutex<Option<Waker>>,
     cpu_ns: AtomicU64,
     cpu_ns_max: u64,
-    /// When the present slice began, monotonic; 0 between slices.
-    slice_started_ns: AtomicU64,
+    slice: Arc<Slice>,
     memory_peak_bytes: AtomicU64,
     /// The sum of memories that was refused; 0 when none was.
     memory_refused_bytes: AtomicU64,
+}
+
+/// The time for which the guest that has the core holds it already. One for a shard: its guests take turns.
+/// Read by the thread that advances the epoch.
+#[derive(Debug, Default)]
+pub(crate) struct Slice {
+    /// Monotonic; 0 between slices.
+    started_ns: AtomicU64,
+}
+
+impl Slice {
+    /// How long the present slice lasts, nanoseconds; 0 between slices.
+    pub(crate) fn length_ns(&self) -> u64 {
+        match self.started_ns.load(Ordering::Relaxed) {
+            0 => 0,
+            started_ns => monotonic_ns().saturating_sub(started_ns),
+        }
+    }
 }
 
 /// The guest was stopped; the reason is in its [`Control`].
@@ -60,13 +77,13 @@ pub(crate) struct Control {
 pub(crate) struct Stopped;
 
 impl Control {
-    pub(crate) fn new(cpu_ms_max: u64) -> Arc<Self> {
+    pub(crate) fn new(cpu_ms_max: u64, slice: Arc<Slice>) -> Arc<Self> {
         Arc::new(Self {
             stop: AtomicU8::new(0),
             waker: Mutex::new(None),
             cpu_ns: AtomicU64::new(0),
             cpu_ns_max: cpu_ms_max.saturating_mul(1_000_000),
-            slice_started_ns: AtomicU64::new(0),
+            slice,
             memory_peak_bytes: AtomicU64::new(0),
             memory_refused_bytes: AtomicU64::new(0),
         })
@@ -135,11 +152,7 @@ impl Control {
 
     /// At each epoch: whether the guest may go on.
     pub(crate) fn check_slice(&self) -> Result<(), Stopped> {
-        let slice_ns = match self.slice_started_ns.load(Ordering::Relaxed) {
-            0 => 0,
-            started => monotonic_ns() - started,
-        };
-        if self.cpu_ns() + slice_ns > self.cpu_ns_max {
+        if self.cpu_ns() + self.slice.length_ns() > self.cpu_ns_max {
             self.stop(Stop::CpuTime);
         }
         if self.stopped().is_some() {
@@ -150,14 +163,14 @@ impl Control {
     }
 
     fn enter_slice(&self) {
-        self.slice_started_ns
-            .store(monotonic_ns(), Ordering::Relaxed);
+        let now_ns = monotonic_ns();
+        self.slice.started_ns.store(now_ns, Ordering::Relaxed);
     }
 
     fn leave_slice(&self) {
-        let started = self.slice_started_ns.swap(0, Ordering::Relaxed);
-        self.cpu_ns
-            .fetch_add(monotonic_ns() - started, Ordering::Relaxed);
+        let slice_ns = self.slice.length_ns();
+        self.slice.started_ns.store(0, Ordering::Relaxed);
+        self.cpu_ns.fetch_add(slice_ns, Ordering::Relaxed);
     }
 }
 
@@ -231,7 +244,7 @@ mod tests {
 
     #[test]
     fn the_first_stop_counts() {
-        let control = Control::new(1000);
+        let control = Control::new(1000, Arc::default());
         assert_eq!(control.stopped(), None);
         control.stop(Stop::WallTime);
         control.stop(Stop::Cancelled);
@@ -242,7 +255,7 @@ mod tests {
     #[test]
     fn every_stop_survives_its_number() {
         for stop in Stop::ALL {
-            let control = Control::new(1000);
+            let control = Control::new(1000, Arc::default());
             control.stop(stop);
             assert_eq!(control.stopped(), Some(stop));
         }
@@ -250,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_outcome() {
-        let control = Control::new(1000);
+        let control = Control::new(1000, Arc::default());
         let guarded = Guarded::new(async { panic!("deliberate") }, control);
         let ended: Ended<()> = futures_lite::future::block_on(guarded);
         assert!(matches!(ended, Ended::Panicked(message) if message == "deliberate"));
@@ -258,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_waiting_future_ends_when_stopped() {
-        let control = Control::new(1000);
+        let control = Control::new(1000, Arc::default());
         let guarded = Guarded::new(std::future::pending::<()>(), Arc::clone(&control));
         let stopper = std::thread::spawn(move || control.stop(Stop::Cancelled));
         assert!(matches!(

@@ -17,11 +17,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use wasmtime::Store;
-use wasmtime::component::{Linker, ResourceTable};
+use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+use wasmtime_wasi_io::bindings::wasi::io;
 
-pub(crate) use control::{Control, Ended, Guarded, Stop};
+pub(crate) use control::{Control, Ended, Guarded, Slice, Stop};
 pub(crate) use instance::{HttpInstance, IdleCount, IdleInstances};
 pub(crate) use log::Log;
 use memory::Memory;
@@ -57,7 +58,9 @@ pub(crate) fn epoch_yields() -> u64 {
 
 /// The data of one task's store.
 pub(crate) struct Guest {
-    wasi: WasiCtx,
+    /// An HTTP guest's is made when it first asks for it: it takes a twentieth of a small task's time, and most
+    /// such guests only use [`Guest::table`] of WASI.
+    wasi: Option<WasiCtx>,
     http: WasiHttpCtx,
     table: ResourceTable,
     outgoing: Outgoing,
@@ -90,11 +93,8 @@ impl Guest {
 
 /// What a guest is connected to.
 pub(crate) struct Wiring<'a> {
-    pub(crate) arguments: &'a [String],
-    pub(crate) environment: &'a [(String, String)],
-    pub(crate) input: Input,
-    /// `None` when it goes to the log.
-    pub(crate) output: Option<Output>,
+    /// What a command is started with; an HTTP guest has none of it.
+    pub(crate) standard: Option<Standard<'a>>,
     pub(crate) log: Arc<Kept>,
     pub(crate) states: Rc<SharedStates>,
     pub(crate) bound: Vec<(String, Bound)>,
@@ -107,13 +107,30 @@ pub(crate) struct Wiring<'a> {
     pub(crate) config: Config,
 }
 
+/// Arguments, environment and standard streams of a command.
+pub(crate) struct Standard<'a> {
+    pub(crate) arguments: &'a [String],
+    pub(crate) environment: &'a [(String, String)],
+    pub(crate) input: Input,
+    /// `None` when it goes to the log.
+    pub(crate) output: Option<Output>,
+}
+
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        let log = &self.log;
         WasiCtxView {
-            ctx: &mut self.wasi,
+            ctx: self.wasi.get_or_insert_with(|| wasi(None, log)),
             table: &mut self.table,
         }
     }
+}
+
+/// Reaches a guest's handles without its WASI context, which streams and pollables do not need.
+struct Handles;
+
+impl HasData for Handles {
+    type Data<'a> = &'a mut ResourceTable;
 }
 
 impl WasiHttpView for Guest {
@@ -130,7 +147,11 @@ impl WasiHttpView for Guest {
 /// A linker with every interface VYR offers.
 pub(crate) fn linker(engine: &Engine) -> Result<Linker<Guest>, Error> {
     let mut linker = Linker::new(&engine.wasmtime);
+    linker.allow_shadowing(true);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)
+        .and_then(|()| io::error::add_to_linker::<_, Handles>(&mut linker, handles))
+        .and_then(|()| io::poll::add_to_linker::<_, Handles>(&mut linker, handles))
+        .and_then(|()| io::streams::add_to_linker::<_, Handles>(&mut linker, handles))
         .and_then(|()| wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker))
         .and_then(|()| keyvalue::add_to_linker(&mut linker))
         .and_then(|()| config::add_to_linker(&mut linker))
@@ -141,10 +162,33 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<Guest>, Error> {
     Ok(linker)
 }
 
+fn handles(guest: &mut Guest) -> &mut ResourceTable {
+    &mut guest.table
+}
+
 fn resource_table() -> ResourceTable {
     let mut table = ResourceTable::new();
     table.set_max_capacity(RESOURCES_MAX);
     table
+}
+
+/// A WASI context without files and sockets; what it has no other place for goes to the log.
+fn wasi(standard: Option<Standard<'_>>, log: &Log) -> WasiCtx {
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.stdout(Output::Log(log.clone()))
+        .stderr(Output::Log(log.clone()))
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false);
+    if let Some(standard) = standard {
+        wasi.args(standard.arguments)
+            .envs(standard.environment)
+            .stdin(standard.input);
+        if let Some(output) = standard.output {
+            wasi.stdout(output);
+        }
+    }
+    wasi.build()
 }
 
 /// A store for one task, under its limits.
@@ -155,17 +199,9 @@ pub(crate) fn store(
     control: &Arc<Control>,
 ) -> Store<Guest> {
     let log = Log::exporting(wiring.log, Export::of(&wiring.steps, wiring.subject));
-    let mut wasi = WasiCtxBuilder::new();
-    wasi.args(wiring.arguments)
-        .envs(wiring.environment)
-        .stdin(wiring.input)
-        .stdout(wiring.output.unwrap_or_else(|| Output::Log(log.clone())))
-        .stderr(Output::Log(log.clone()))
-        .allow_tcp(false)
-        .allow_udp(false)
-        .allow_ip_name_lookup(false);
+    let standard = wiring.standard;
     let guest = Guest {
-        wasi: wasi.build(),
+        wasi: standard.map(|standard| wasi(Some(standard), &log)),
         http: WasiHttpCtx::new(),
         table: resource_table(),
         outgoing: Outgoing::new(

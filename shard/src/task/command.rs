@@ -7,8 +7,7 @@ use super::lifecycle::begin;
 use super::{Outcome, Task, TaskOutput};
 use crate::admission::Ticket;
 use crate::artifact::Loaded;
-use crate::clock;
-use crate::guest::{self, Config, Guarded, Input, Output, Pipe, PipeEnd, Wiring};
+use crate::guest::{self, Config, Guarded, Input, Output, Pipe, PipeEnd, Standard, Wiring};
 use crate::shard::Shard;
 
 /// What a command is started with.
@@ -48,7 +47,7 @@ async fn guest_run(shard: &Rc<Shard>, task: &Rc<Task>, command: Command, ticket:
         TaskOutput::Streamed(pipe) => Some(Output::Streamed(Arc::clone(pipe))),
         TaskOutput::Response => None,
     };
-    let wiring = Wiring {
+    let standard = Standard {
         arguments: &command.arguments,
         environment: &command.environment,
         input: Input {
@@ -56,6 +55,9 @@ async fn guest_run(shard: &Rc<Shard>, task: &Rc<Task>, command: Command, ticket:
             control: Arc::clone(&control),
         },
         output,
+    };
+    let wiring = Wiring {
+        standard: Some(standard),
         log: Arc::clone(&task.log),
         states: Rc::clone(&shard.states),
         bound: task.bindings.borrow().bound(),
@@ -69,9 +71,8 @@ async fn guest_run(shard: &Rc<Shard>, task: &Rc<Task>, command: Command, ticket:
     let mut store = guest::store(&shard.engine, wiring, &task.limits, &control);
     let loaded = command.loaded;
     let guest = async {
-        let started_ns = clock::monotonic_ns();
         let instance = loaded.command()?.instantiate_async(&mut store).await?;
-        running.instantiated(started_ns);
+        running.instantiated();
         instance.wasi_cli_run().call_run(&mut store).await
     };
     let ended = Guarded::new(guest, control).await;

@@ -25,8 +25,7 @@ use super::lifecycle::begin;
 use super::{Outcome, Task};
 use crate::admission::Ticket;
 use crate::artifact::Loaded;
-use crate::clock;
-use crate::guest::{self, Guarded, Guest, HttpInstance, Input, Pipe, PipeEnd, Wiring};
+use crate::guest::{self, Guarded, Guest, HttpInstance, Wiring};
 use crate::rt;
 use crate::shard::Shard;
 
@@ -98,7 +97,6 @@ where
     let guest = {
         let (running, loaded) = (Rc::clone(&running), Rc::clone(&loaded));
         async move {
-            let started_ns = clock::monotonic_ns();
             let mut instance = match source {
                 Source::Idle(instance) => instance,
                 Source::Fresh(mut store) => {
@@ -106,7 +104,7 @@ where
                     HttpInstance::new(store, proxy)
                 }
             };
-            running.instantiated(started_ns);
+            running.instantiated();
             let handler = instance.proxy.wasi_http_incoming_handler();
             handler
                 .call_handle(&mut instance.store, request, outparam)
@@ -221,13 +219,7 @@ impl Source {
 
 fn new_store(shard: &Shard, task: &Task, loaded: &Loaded) -> Store<Guest> {
     let wiring = Wiring {
-        arguments: &[],
-        environment: &[],
-        input: Input {
-            pipe: no_input(),
-            control: Arc::clone(&task.control),
-        },
-        output: None,
+        standard: None,
         log: Arc::clone(&task.log),
         states: Rc::clone(&shard.states),
         bound: task.bindings.borrow().bound(),
@@ -239,13 +231,6 @@ fn new_store(shard: &Shard, task: &Task, loaded: &Loaded) -> Store<Guest> {
         config: Arc::clone(&loaded.config),
     };
     guest::store(&shard.engine, wiring, &task.limits, &task.control)
-}
-
-/// An HTTP guest's standard input is empty.
-fn no_input() -> Arc<Pipe> {
-    let pipe = Pipe::new(0);
-    pipe.end(PipeEnd::Complete);
-    pipe
 }
 
 impl Body for ResponseBody {

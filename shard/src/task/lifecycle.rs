@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use futures_lite::future::or;
+use vyr_core::problem::Code;
 
 use super::{Outcome, Task};
 use crate::admission::{Ticket, Turn};
@@ -46,9 +47,7 @@ pub(crate) async fn begin(shard: &Rc<Shard>, task: &Rc<Task>, ticket: Ticket) ->
     match turn {
         Ok(turn) => {
             task.set_running();
-            let waited_ns = task.started_ns.get() - task.accepted_ns;
-            shard.metrics.queued(task.kind, waited_ns);
-            shard.steps.queued(task);
+            left_queue(shard, task, task.started_ns.get(), None);
             shard.watch.add(task);
             Some(Running {
                 shard: Rc::clone(shard),
@@ -60,7 +59,9 @@ pub(crate) async fn begin(shard: &Rc<Shard>, task: &Rc<Task>, ticket: Ticket) ->
             })
         }
         Err(stop) => {
-            end(shard, task, Outcome::stopped(stop, &task.limits));
+            let outcome = Outcome::stopped(stop, &task.limits);
+            left_queue(shard, task, clock::monotonic_ns(), outcome.code());
+            end(shard, task, outcome);
             None
         }
     }
@@ -68,7 +69,8 @@ pub(crate) async fn begin(shard: &Rc<Shard>, task: &Rc<Task>, ticket: Ticket) ->
 
 impl Running {
     /// The instance is made and the guest begins to execute.
-    pub(crate) fn instantiated(&self, started_ns: u64) {
+    pub(crate) fn instantiated(&self) {
+        let started_ns = self.task.started_ns.get();
         let ended_ns = clock::monotonic_ns();
         self.task.set_instantiated(ended_ns - started_ns);
         self.shard
@@ -76,7 +78,7 @@ impl Running {
             .instantiated(self.task.kind, ended_ns - started_ns);
         self.shard
             .steps
-            .instantiated(&self.task, started_ns, ended_ns);
+            .instantiated(&self.task, started_ns, ended_ns, None);
         self.executing_ns.set(ended_ns);
     }
 
@@ -84,14 +86,20 @@ impl Running {
     pub(crate) fn finish(&self, outcome: Outcome) {
         self.finished.set(true);
         self.shard.watch.remove(self.task.id);
+        let (shard, task) = (&self.shard, &self.task);
         let started_ns = self.executing_ns.get();
+        let ended_ns = clock::monotonic_ns();
         if started_ns > 0 {
-            let ended_ns = clock::monotonic_ns();
-            self.task.set_executed(ended_ns - started_ns);
-            self.shard
-                .metrics
-                .executed(&self.task, ended_ns - started_ns);
-            self.shard.steps.executed(&self.task, started_ns, ended_ns);
+            task.set_executed(ended_ns - started_ns);
+            shard.metrics.executed(task, ended_ns - started_ns);
+            shard
+                .steps
+                .executed(task, started_ns, ended_ns, outcome.code());
+        } else {
+            let begun_ns = task.started_ns.get();
+            shard
+                .steps
+                .instantiated(task, begun_ns, ended_ns, outcome.code());
         }
         end(&self.shard, &self.task, outcome);
     }
@@ -128,9 +136,22 @@ impl Drop for Running {
 impl Drop for Queued {
     fn drop(&mut self) {
         if !self.left.get() {
-            end(&self.shard, &self.task, abandoned(&self.task));
+            let outcome = abandoned(&self.task);
+            left_queue(
+                &self.shard,
+                &self.task,
+                clock::monotonic_ns(),
+                outcome.code(),
+            );
+            end(&self.shard, &self.task, outcome);
         }
     }
+}
+
+/// The task's time in the queue is over: its turn came, or it was stopped, which is what `code` says then.
+fn left_queue(shard: &Shard, task: &Task, ended_ns: u64, code: Option<Code>) {
+    shard.metrics.queued(task.kind, ended_ns - task.accepted_ns);
+    shard.steps.queued(task, ended_ns, code);
 }
 
 fn abandoned(task: &Task) -> Outcome {
@@ -145,7 +166,7 @@ fn end(shard: &Shard, task: &Task, outcome: Outcome) {
     if task.finish(outcome) {
         task.bindings.borrow_mut().release();
         shard.metrics.task_ended(task, ended_ns - task.received_ns);
-        shard.table.ended(task);
+        shard.table.ended(task, ended_ns);
         shard.steps.completed(task, ended_ns);
         tracing::debug!(task = %task.id, trace_id = %task.trace.trace_id, status = %task.status(), "a task has ended");
     }

@@ -27,6 +27,11 @@ impl Outcome {
         }
     }
 
+    /// What was wrong, if anything was.
+    pub(crate) fn code(&self) -> Option<Code> {
+        self.error.as_ref().map(|error| error.code)
+    }
+
     pub(crate) fn succeeded(exit_code: Option<i32>) -> Self {
         Self::new(Status::Succeeded, exit_code, None)
     }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use vyr_core::id::TaskId;
 use vyr_core::limits::ShardLimits;
+use vyr_core::task::Kind;
 
 use super::Task;
 use crate::clock;
@@ -17,7 +18,8 @@ pub(crate) struct Table {
     limits: ShardLimits,
     /// By id, and so by time of submission.
     tasks: RefCell<BTreeMap<TaskId, Rc<Task>>>,
-    ended: RefCell<VecDeque<Ended>>,
+    ended_commands: RefCell<VecDeque<Ended>>,
+    ended_http: RefCell<VecDeque<Ended>>,
     ended_bytes: Cell<u64>,
 }
 
@@ -32,7 +34,8 @@ impl Table {
         Self {
             limits: *limits,
             tasks: RefCell::default(),
-            ended: RefCell::default(),
+            ended_commands: RefCell::default(),
+            ended_http: RefCell::default(),
             ended_bytes: Cell::new(0),
         }
     }
@@ -60,32 +63,48 @@ impl Table {
     }
 
     /// Counts an ended task against the bounds and forgets what exceeds them.
-    pub(crate) fn ended(&self, task: &Task) {
+    pub(crate) fn ended(&self, task: &Task, ended_ns: u64) {
         let ended = Ended {
             id: task.id,
-            ended_ns: clock::monotonic_ns(),
+            ended_ns,
             bytes: task.kept_bytes(),
         };
         self.ended_bytes.set(self.ended_bytes.get() + ended.bytes);
-        self.ended.borrow_mut().push_back(ended);
-        self.forget();
+        self.ended_of(task.kind).borrow_mut().push_back(ended);
+        self.forget_before(ended_ns);
     }
 
     /// Forgets ended tasks beyond the bounds.
     pub(crate) fn forget(&self) {
-        let mut ended = self.ended.borrow_mut();
-        let now = clock::monotonic_ns();
+        self.forget_before(clock::monotonic_ns());
+    }
+
+    /// HTTP tasks go first when there are too many bytes: nobody waits for them any more.
+    fn forget_before(&self, now_ns: u64) {
         let age_max_ns = self.limits.finished_ms_max.saturating_mul(1_000_000);
-        while let Some(oldest) = ended.front() {
-            let fits = ended.len() <= self.limits.finished_max
-                && self.ended_bytes.get() <= self.limits.finished_bytes_max
-                && now - oldest.ended_ns <= age_max_ns;
-            if fits {
-                return;
+        for (kind, count_max) in [
+            (Kind::Http, self.limits.finished_http_max),
+            (Kind::Command, self.limits.finished_max),
+        ] {
+            let mut ended = self.ended_of(kind).borrow_mut();
+            while let Some(oldest) = ended.front() {
+                let fits = ended.len() <= count_max
+                    && self.ended_bytes.get() <= self.limits.finished_bytes_max
+                    && now_ns.saturating_sub(oldest.ended_ns) <= age_max_ns;
+                if fits {
+                    break;
+                }
+                self.ended_bytes.set(self.ended_bytes.get() - oldest.bytes);
+                self.tasks.borrow_mut().remove(&oldest.id);
+                ended.pop_front();
             }
-            self.ended_bytes.set(self.ended_bytes.get() - oldest.bytes);
-            self.tasks.borrow_mut().remove(&oldest.id);
-            ended.pop_front();
+        }
+    }
+
+    fn ended_of(&self, kind: Kind) -> &RefCell<VecDeque<Ended>> {
+        match kind {
+            Kind::Command => &self.ended_commands,
+            Kind::Http => &self.ended_http,
         }
     }
 
@@ -100,7 +119,7 @@ impl Table {
 
     /// Ended tasks that are kept.
     pub(crate) fn ended_len(&self) -> usize {
-        self.ended.borrow().len()
+        self.ended_commands.borrow().len() + self.ended_http.borrow().len()
     }
 
     /// Output and log bytes of ended tasks that are kept.

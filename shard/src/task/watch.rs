@@ -4,7 +4,6 @@
 //! there are at most a few hundred, and a timer per request costs more than the look.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -20,7 +19,8 @@ const PERIOD: Duration = Duration::from_millis(10);
 
 #[derive(Default)]
 pub(crate) struct Watch {
-    running: RefCell<HashMap<TaskId, Rc<Task>>>,
+    /// In no order. Nearly always the one that ends is among the last that began.
+    running: RefCell<Vec<Rc<Task>>>,
     active: Cell<bool>,
 }
 
@@ -31,21 +31,24 @@ impl Watch {
 
     /// Watches a task that was set running, until [`Watch::remove`].
     pub(crate) fn add(self: &Rc<Self>, task: &Rc<Task>) {
-        self.running.borrow_mut().insert(task.id, Rc::clone(task));
+        self.running.borrow_mut().push(Rc::clone(task));
         if !self.active.replace(true) {
             rt::spawn(Rc::clone(self).look());
         }
     }
 
     pub(crate) fn remove(&self, id: TaskId) {
-        self.running.borrow_mut().remove(&id);
+        let mut running = self.running.borrow_mut();
+        if let Some(at) = running.iter().rposition(|task| task.id == id) {
+            running.swap_remove(at);
+        }
     }
 
     async fn look(self: Rc<Self>) {
         while self.running_len() > 0 {
             rt::sleep(PERIOD).await;
             let now = clock::monotonic_ns();
-            for task in self.running.borrow().values() {
+            for task in self.running.borrow().iter() {
                 let deadline = task
                     .started_ns
                     .get()

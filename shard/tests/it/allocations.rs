@@ -58,9 +58,9 @@ fn a_warm_task_allocates_no_more_than_it_did() {
             // Artifacts are told apart by their component only: the one before must go.
             let hello = adopt(&shard, "hello.wasm", manifest).await;
             let one = async || {
-                let trace = shard.trace(None);
+                let arrival = shard.arrival(None);
                 let (_, response) = shard
-                    .invoke(&hello, get("/"), trace)
+                    .invoke(&hello, get("/"), arrival)
                     .await
                     .expect("accepted");
                 text(response.expect("a response")).await;

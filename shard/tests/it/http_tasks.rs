@@ -12,9 +12,9 @@ use crate::support::*;
 fn a_request_gets_the_guests_response() {
     on_each_executor(ShardLimits::default(), async |shard| {
         let hello = adopt(&shard, "hello.wasm", Default::default()).await;
-        let trace = shard.trace(None);
+        let arrival = shard.arrival(None);
         let (task, response) = shard
-            .invoke(&hello, get("/"), trace)
+            .invoke(&hello, get("/"), arrival)
             .await
             .expect("accepted");
         let response = response.unwrap_or_else(|| panic!("{:?}", task.error()));
@@ -32,7 +32,7 @@ fn bodies_pass_both_ways() {
         let body = Bytes::from(vec![b'y'; 3 << 20]);
         let request = request("POST", "/echo", body.clone());
         let (task, response) = shard
-            .invoke(&probe, request, shard.trace(None))
+            .invoke(&probe, request, shard.arrival(None))
             .await
             .expect("accepted");
         let response = response.unwrap_or_else(|| panic!("{:?}", task.error()));
@@ -59,7 +59,7 @@ fn failing_guests_are_told_apart() {
             ("/trap-after-headers", Code::GuestTrap),
         ] {
             let (task, response) = shard
-                .invoke(&probe, get(path), shard.trace(None))
+                .invoke(&probe, get(path), shard.arrival(None))
                 .await
                 .expect("accepted");
             if let Some(response) = response {
@@ -77,7 +77,7 @@ fn a_client_that_goes_away_ends_its_task() {
     on_each_executor(ShardLimits::default(), async |shard| {
         let probe = probe(&shard).await;
         // Before the response: the future that waits for it is dropped.
-        let waiting = shard.invoke(&probe, get("/spin"), shard.trace(None));
+        let waiting = shard.invoke(&probe, get("/spin"), shard.arrival(None));
         let waited = vyr_shard::rt::timeout(std::time::Duration::from_millis(50), waiting).await;
         assert!(waited.is_err(), "a spinning guest does not answer");
         until("nothing runs", || shard.running() == 0).await;
@@ -87,7 +87,7 @@ fn a_client_that_goes_away_ends_its_task() {
         // Inside the response: its body is dropped.
         let slow = get("/slow-body?chunks=1000&ms=10");
         let (task, response) = shard
-            .invoke(&probe, slow, shard.trace(None))
+            .invoke(&probe, slow, shard.arrival(None))
             .await
             .expect("accepted");
         let mut body = response.expect("it answers at once").into_body();
@@ -107,7 +107,7 @@ fn outgoing_calls_are_refused() {
         let probe = probe(&shard).await;
         let outgoing = get("/outgoing?url=http://127.0.0.1:1/");
         let (task, response) = shard
-            .invoke(&probe, outgoing, shard.trace(None))
+            .invoke(&probe, outgoing, shard.arrival(None))
             .await
             .expect("accepted");
         let answer = text(response.unwrap_or_else(|| panic!("{:?}", task.error()))).await;
@@ -121,7 +121,7 @@ fn a_command_is_no_http_handler() {
     on_each_executor(ShardLimits::default(), async |shard| {
         let println = adopt(&shard, "preview1-println.wasm", Default::default()).await;
         let error = shard
-            .invoke(&println, get("/"), shard.trace(None))
+            .invoke(&println, get("/"), shard.arrival(None))
             .await
             .err()
             .expect("refused");
@@ -142,7 +142,7 @@ fn a_response_that_was_sent_whole_does_not_end_its_guest_early() {
         let spinning = shard.submit(spin).await.expect("accepted").task;
         for _ in 0..200 {
             let (task, response) = shard
-                .invoke(&probe, get("/hello"), shard.trace(None))
+                .invoke(&probe, get("/hello"), shard.arrival(None))
                 .await
                 .expect("accepted");
             let response = response.unwrap_or_else(|| panic!("{:?}", task.error()));
@@ -169,7 +169,7 @@ fn a_response_that_its_guest_does_not_finish_never_looks_whole() {
         let probe = probe(&shard).await;
         let slow = get("/slow-body?chunks=1000&ms=10");
         let (task, response) = shard
-            .invoke(&probe, slow, shard.trace(None))
+            .invoke(&probe, slow, shard.arrival(None))
             .await
             .expect("accepted");
         let mut body = response.expect("it answers at once").into_body();

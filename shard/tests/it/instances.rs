@@ -26,9 +26,9 @@ fn reuse(tasks_max: u32, idle_ms_max: u64) -> Manifest {
 
 /// Runs one HTTP task to its end, however it ends.
 async fn invoke(shard: &Rc<Shard>, artifact: &Digest, path: &str) -> Rc<Task> {
-    let trace = shard.trace(None);
+    let arrival = shard.arrival(None);
     let (task, response) = shard
-        .invoke(artifact, get(path), trace)
+        .invoke(artifact, get(path), arrival)
         .await
         .expect("accepted");
     if let Some(response) = response {
@@ -184,9 +184,9 @@ fn bodies_reach_a_reused_instance_whole() {
         for size in [0, 1, 70_000, 3] {
             let body = Bytes::from(vec![b'z'; size]);
             let request = request("POST", "/echo", body.clone());
-            let trace = shard.trace(None);
+            let arrival = shard.arrival(None);
             let (task, response) = shard
-                .invoke(&probe, request, trace)
+                .invoke(&probe, request, arrival)
                 .await
                 .expect("accepted");
             let response = response.unwrap_or_else(|| panic!("{:?}", task.error()));

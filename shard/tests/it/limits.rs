@@ -138,6 +138,7 @@ fn a_full_queue_refuses_and_recovers() {
 fn ended_tasks_are_forgotten_within_bounds() {
     let limits = ShardLimits {
         finished_max: 3,
+        finished_http_max: 2,
         finished_bytes_max: 2500,
         ..ShardLimits::default()
     };
@@ -153,6 +154,19 @@ fn ended_tasks_are_forgotten_within_bounds() {
         }
         let kept = |ids: &[_]| ids.iter().filter(|id| shard.task(**id).is_ok()).count();
         assert_eq!((kept(&ids[..2]), kept(&ids[2..])), (0, 3), "by count");
+        let mut answered = Vec::new();
+        for _ in 0..4 {
+            let arrival = shard.arrival(None);
+            let (task, _) = shard
+                .invoke(&probe, get("/hello"), arrival)
+                .await
+                .expect("accepted");
+            ended(&task).await;
+            answered.push(task.id());
+        }
+        let http = (kept(&answered[..2]), kept(&answered[2..]));
+        assert_eq!(http, (0, 2), "HTTP tasks have a count of their own");
+        assert_eq!(kept(&ids[2..]), 3, "and push no command out");
         let big = run(&shard, submit(&shard, probe, &["flood", "2000"]))
             .await
             .id();

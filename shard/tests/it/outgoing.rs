@@ -167,7 +167,7 @@ fn with_permitted(hosts: &[&str], limits: OutgoingLimits, test: impl AsyncFn(Rc<
 async fn fetch(shard: &Rc<Shard>, artifact: &Digest, url: &str) -> (String, String) {
     let request = get(&format!("/outgoing?url={url}"));
     let (task, response) = shard
-        .invoke(artifact, request, shard.trace(None))
+        .invoke(artifact, request, shard.arrival(None))
         .await
         .expect("accepted");
     let answer = text(response.expect("a response")).await;
@@ -362,7 +362,7 @@ fn a_stopped_task_ends_its_exchange() {
 /// A call that lasts until its task is cancelled.
 async fn hold(shard: &Rc<Shard>, artifact: &Digest, url: &str) {
     let request = get(&format!("/outgoing?url={url}"));
-    let invoked = shard.invoke(artifact, request, shard.trace(None)).await;
+    let invoked = shard.invoke(artifact, request, shard.arrival(None)).await;
     let (task, response) = invoked.expect("accepted");
     assert!(response.is_none());
     ended(&task).await;

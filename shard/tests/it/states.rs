@@ -452,9 +452,9 @@ fn a_bucket_that_an_earlier_task_opened_is_of_no_use_to_the_next() {
         let probe = adopt(&shard, "state-probe.wasm", manifest).await;
         let state = create(&shard, LINGERING);
         let invoke = async |path: &str, bindings: &[Binding]| {
-            let trace = shard.trace(None);
+            let arrival = shard.arrival(None);
             let (task, response) = shard
-                .invoke_bound(&probe, get(path), trace, bindings)
+                .invoke_bound(&probe, get(path), arrival, bindings)
                 .await
                 .expect("accepted");
             let answer = text(response.expect("a response")).await;

@@ -116,7 +116,7 @@ pub(crate) fn submit(shard: &Shard, artifact: Digest, arguments: &[&str]) -> Sub
         wall_ms_max: None,
         input,
         stream_output: false,
-        trace: shard.trace(None),
+        arrival: shard.arrival(None),
         idempotency: None,
     }
 }

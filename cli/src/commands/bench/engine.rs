@@ -269,7 +269,7 @@ async fn drive(
     let task = async || {
         let body = Empty::<Bytes>::new().map_err(|never| BodyError(never.to_string()));
         let request = http::Request::get("http://engine/").body(body)?;
-        let (task, response) = shard.invoke(&digest, request, shard.trace(None)).await?;
+        let (task, response) = shard.invoke(&digest, request, shard.arrival(None)).await?;
         match response {
             Some(response) => Ok(response.into_body().collect().await.map(drop)?),
             None => Err(anyhow::anyhow!(

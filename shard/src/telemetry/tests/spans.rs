@@ -159,6 +159,8 @@ fn a_burst_arrives_whole_in_bounded_batches() {
     let (writer, reader) = Ring::new(1 << 16);
     let config = ExporterConfig {
         batch_records_max: 1000,
+        // A batch that is answered late would be sent again.
+        timeout: Duration::from_secs(30),
         ..quick(&sink.endpoint())
     };
     let handle = Exporter::start(config, reader).expect("it starts");
