@@ -178,6 +178,7 @@ impl Shard {
                 shard.loader.end_old_instances();
                 shard.client.end_old_connections();
                 shard.metrics.look_for_stalls();
+                shard.steps.follow_clock();
                 drop(shard);
                 rt::sleep(HOUSEKEEPING_PERIOD).await;
             }
