@@ -284,7 +284,7 @@ impl Steps {
         if !self.is_wanted(&task.trace) {
             return;
         }
-        let code = task.error().map(|error| error.code);
+        let code = task.error_code();
         let now_ns = clock::monotonic_ns();
         self.step(task, Step::Complete, ended_ns, now_ns, code);
         let span = Span {

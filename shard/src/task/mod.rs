@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use vyr_core::digest::Digest;
 use vyr_core::id::TaskId;
 use vyr_core::limits::TaskLimits;
+use vyr_core::problem::Code;
 use vyr_core::task::{self, Kind, Status, TaskError, Usage};
 use vyr_core::trace::{Exchange, TraceContext};
 
@@ -293,6 +294,15 @@ impl Task {
     /// What it has used so far.
     pub(crate) fn usage(&self) -> Usage {
         self.progress.borrow().usage
+    }
+
+    /// What sort of error an ended task has.
+    pub(crate) fn error_code(&self) -> Option<Code> {
+        self.progress
+            .borrow()
+            .error
+            .as_ref()
+            .map(|error| error.code)
     }
 
     /// The error of an ended task.
