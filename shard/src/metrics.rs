@@ -322,6 +322,7 @@ impl Metrics {
 
     pub(crate) fn snapshot(&self, shard: &Shard) -> Snapshot {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        shard.watch.visit(|task| self.artifacts.computed(task));
         self.running.set(whole(shard.running()));
         self.queued.set(whole(shard.queued()));
         self.instances_idle.set(whole(shard.idle_instances()));
