@@ -259,6 +259,12 @@ impl Metrics {
         }
     }
 
+    /// Every metric, without asking the shard.
+    #[cfg(test)]
+    pub(crate) fn registered(&self) -> Snapshot {
+        self.registry.snapshot()
+    }
+
     pub(crate) fn cold_start(&self) {
         self.cold_starts.inc();
     }
