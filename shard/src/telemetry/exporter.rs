@@ -20,7 +20,7 @@ use crate::clock;
 
 /// Starts exporting threads.
 ///
-/// The resource of the spans has `service.name` (`vyr`), `service.version`, `host.name`,
+/// The resource of the spans has `service.name` (`vyr`), `service.version`, `service.instance.id`, `host.name`,
 /// `process.pid` and `vyr.shard`. The variables `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` and
 /// `OTEL_EXPORTER_OTLP_HEADERS` of the OpenTelemetry specification are honoured.
 #[derive(Debug)]
