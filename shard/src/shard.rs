@@ -35,7 +35,7 @@ use crate::task::{
     BodyError, Command, NewTask, ResponseBody, Table, Task, TaskOutput, Watch, run_command,
     run_http, unix_ms_of,
 };
-use crate::telemetry::{ExportTotals, TelemetryConfig};
+use crate::telemetry::{EventTotals, ExportTotals, TelemetryConfig};
 use crate::ticker::Ticker;
 
 /// Name of the artifact store below the data directory.
@@ -480,8 +480,9 @@ impl Shard {
 
     /// What became of its trace records; `None` when they go nowhere.
     #[must_use]
-    pub fn exported(&self) -> Option<ExportTotals> {
-        self.steps.exports().then(|| self.steps.totals())
+    pub fn exported(&self) -> Option<(ExportTotals, EventTotals)> {
+        let totals = || (self.steps.totals(), self.steps.event_totals());
+        self.steps.exports().then(totals)
     }
 
     /// Tasks that run now.

@@ -29,5 +29,6 @@ mod transport;
 mod tests;
 
 pub use config::{ExporterConfig, ExporterError, Protocol, TelemetryConfig};
-pub(crate) use events::{EventKind, EventSender, EventTotals, GuestEvent};
+pub use events::EventTotals;
+pub(crate) use events::{EventKind, EventSender, GuestEvent};
 pub use exporter::{ExportTotals, Exporter, ExporterHandle};
