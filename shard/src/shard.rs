@@ -29,7 +29,7 @@ use crate::guest::{Client, Config, Control, Pipe, Stop};
 use crate::metrics::Metrics;
 use crate::rt;
 use crate::state::{Secret, SharedStates, StateError, States, TaskBindings};
-use crate::steps::{Hop, Steps, Subject};
+use crate::steps::{Bind, Hop, Steps};
 use crate::submit::{Submissions, Submit, check_arguments, check_environment};
 use crate::task::{
     BodyError, Command, NewTask, ResponseBody, Table, Task, TaskOutput, Watch, run_command,
@@ -306,15 +306,8 @@ impl Shard {
             limits.wall_ms_max = wall_ms_max.min(self.task_cap.wall_ms_max);
         }
         let id = self.next_id();
-        let subject = Subject {
-            task: id,
-            artifact: Some(loaded.digest),
-            kind: Kind::Command,
-            trace: submit.trace,
-            cold,
-        };
-        let bindings = self
-            .bind_all(&subject, &submit.bindings, &loaded, &limits)
+        let (bindings, binds) = self
+            .bind_all(id, &submit.bindings, &loaded, &limits)
             .await?;
         // Binding another shard's state took time, in which the same submission may have come again.
         if let Some(first) = self.first_submission(&submit)? {
@@ -339,6 +332,7 @@ impl Shard {
             received_ns,
             exchange: None,
         });
+        self.steps.bound(&task, &binds);
         if let Some((key, fingerprint)) = submit.idempotency {
             self.submissions
                 .borrow_mut()
@@ -402,14 +396,7 @@ impl Shard {
         loaded.http()?;
         let limits = loaded.limits;
         let id = self.next_id();
-        let subject = Subject {
-            task: id,
-            artifact: Some(loaded.digest),
-            kind: Kind::Http,
-            trace,
-            cold,
-        };
-        let bindings = self.bind_all(&subject, bindings, &loaded, &limits).await?;
+        let (bindings, binds) = self.bind_all(id, bindings, &loaded, &limits).await?;
         let ticket = self.admit()?;
         let task = self.new_task(NewTask {
             id,
@@ -424,6 +411,7 @@ impl Shard {
             received_ns,
             exchange: Some(Exchange::received(Method::of(request.method().as_str()))),
         });
+        self.steps.bound(&task, &binds);
         let response = run_http(self, &task, loaded, request, ticket).await;
         Ok((task, response))
     }
@@ -478,7 +466,7 @@ impl Shard {
         self.metrics.connections()
     }
 
-    /// What became of its trace records; `None` when they go nowhere.
+    /// What became of its trace records, and of guests' own spans and logs; `None` when they go nowhere.
     #[must_use]
     pub fn exported(&self) -> Option<(ExportTotals, EventTotals)> {
         let totals = || (self.steps.totals(), self.steps.event_totals());
@@ -559,14 +547,23 @@ impl Shard {
         queued()?;
         let (loaded, _) = self.load(&task.artifact).await?;
         task.bindings.borrow().check(&binding, &loaded.manifest)?;
-        let more = self
+        let started_ns = clock::monotonic_ns();
+        let bound = self
             .bind_all(
-                &task.subject(),
+                task.id,
                 std::slice::from_ref(&binding),
                 &loaded,
                 &task.limits,
             )
-            .await?;
+            .await;
+        let bind = Bind {
+            binding: &binding,
+            started_ns,
+            ended_ns: clock::monotonic_ns(),
+            code: bound.as_ref().err().map(Error::code),
+        };
+        self.steps.bound(task, &[bind]);
+        let (more, _) = bound?;
         // Its turn may have come meanwhile, or somebody else may have taken the name.
         queued()?;
         let mut bindings = task.bindings.borrow_mut();
@@ -575,25 +572,29 @@ impl Shard {
         Ok(())
     }
 
-    async fn bind_all(
+    /// Binds states to a task that is to be, and tells what was done for its trace.
+    async fn bind_all<'a>(
         &self,
-        subject: &Subject,
-        wanted: &[Binding],
+        task: TaskId,
+        wanted: &'a [Binding],
         loaded: &Loaded,
         limits: &TaskLimits,
-    ) -> Result<TaskBindings, Error> {
+    ) -> Result<(TaskBindings, Vec<Bind<'a>>), Error> {
         let mut bindings = TaskBindings::new(Rc::clone(&self.states), limits);
+        let mut binds = Vec::new();
         for binding in wanted {
             let started_ns = clock::monotonic_ns();
-            let bound = bindings
-                .bind(subject.task, binding.clone(), &loaded.manifest)
-                .await
-                .map_err(Error::from);
-            let code = bound.as_ref().err().map(Error::code);
-            self.steps.bound(subject, started_ns, binding, code);
-            bound?;
+            bindings
+                .bind(task, binding.clone(), &loaded.manifest)
+                .await?;
+            binds.push(Bind {
+                binding,
+                started_ns,
+                ended_ns: clock::monotonic_ns(),
+                code: None,
+            });
         }
-        Ok(bindings)
+        Ok((bindings, binds))
     }
 
     /// The task that a submission's idempotency key stands for already.

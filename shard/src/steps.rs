@@ -56,6 +56,14 @@ pub(crate) struct GuestSpan<'a> {
     pub(crate) end_unix_ns: u64,
 }
 
+/// That a state was bound, or was not.
+pub(crate) struct Bind<'a> {
+    pub(crate) binding: &'a Binding,
+    pub(crate) started_ns: u64,
+    pub(crate) ended_ns: u64,
+    pub(crate) code: Option<Code>,
+}
+
 /// A request on its way to the shard that runs its task.
 #[derive(Debug)]
 pub struct Hop {
@@ -179,20 +187,17 @@ impl Steps {
         self.write(&subject, span, Status::Queued, None, Detail::None);
     }
 
-    /// A state was bound, or was not.
-    pub(crate) fn bound(
-        &self,
-        subject: &Subject,
-        started_ns: u64,
-        binding: &Binding,
-        code: Option<Code>,
-    ) {
-        let detail = Detail::Bind {
-            state: binding.state,
-            name: ShortText::new(&binding.name),
-        };
-        let span = self.child(subject, Step::Bind, started_ns, clock::monotonic_ns());
-        self.write(subject, span, Status::Queued, code, detail);
+    /// States were bound, or were not. To be told once the task exists: without it, nobody would write the root.
+    pub(crate) fn bound(&self, task: &Task, binds: &[Bind<'_>]) {
+        for bind in binds {
+            let detail = Detail::Bind {
+                state: bind.binding.state,
+                name: ShortText::new(&bind.binding.name),
+            };
+            let subject = task.subject();
+            let span = self.child(&subject, Step::Bind, bind.started_ns, bind.ended_ns);
+            self.write(&subject, span, Status::Queued, bind.code, detail);
+        }
     }
 
     pub(crate) fn submitted(&self, task: &Task) {
