@@ -149,6 +149,7 @@ pub(crate) mod tests {
             "startTimeUnixNano": times_ns[0].to_string(), "endTimeUnixNano": times_ns[1].to_string(),
         });
         if name == "task" {
+            attributes.push(text("vyr.step", "task"));
             attributes.push(text("vyr.task.status", status));
             span["parentSpanId"] = serde_json::Value::Null;
         }
