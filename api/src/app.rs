@@ -180,7 +180,7 @@ impl App {
             Route::Internal(Internal::States) => states::list_own(self, &request),
             Route::Internal(Internal::StateRequest) => states::answer_other(self, request).await,
             Route::Internal(Internal::Metrics) => Ok(json(StatusCode::OK, &self.shard.metrics())),
-            Route::Internal(Internal::Traces) => streams::own_spans(self, &request),
+            Route::Internal(Internal::Traces) => streams::own_spans(self, &request).await,
             Route::Internal(Internal::Shard) => Ok(json(StatusCode::OK, &node::describe(self))),
         }
     }
