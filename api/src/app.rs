@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 use vyr_core::id::{ShardNumber, StateId, TaskId};
 use vyr_core::limits::HttpLimits;
 use vyr_core::problem::Code;
 use vyr_core::task::Kind;
+use vyr_core::trace::{TraceContext, TraceParent};
 use vyr_shard::rt::Decision;
 use vyr_shard::state::StateError;
 use vyr_shard::{BodyError, Shard, rt};
@@ -180,7 +181,7 @@ impl App {
             Route::Internal(Internal::States) => states::list_own(self, &request),
             Route::Internal(Internal::StateRequest) => states::answer_other(self, request).await,
             Route::Internal(Internal::Metrics) => Ok(json(StatusCode::OK, &self.shard.metrics())),
-            Route::Internal(Internal::Traces) => streams::own_spans(self, &request),
+            Route::Internal(Internal::Traces) => streams::own_spans(self, &request).await,
             Route::Internal(Internal::Shard) => Ok(json(StatusCode::OK, &node::describe(self))),
         }
     }
@@ -255,9 +256,7 @@ impl App {
             request.headers_mut().insert(TRACEPARENT, value);
         }
         let response = self.peers.forward(shard, request).await?;
-        let task = response.headers().get(tasks::TASK_ID);
-        let task = task.and_then(|id| id.to_str().ok()?.parse().ok());
-        if let Some(task) = task {
+        if let Some(task) = task_of_hop(response.headers(), hop.trace()) {
             self.shard.forwarded(&hop, task);
         }
         Ok(response)
@@ -283,11 +282,17 @@ impl App {
     }
 }
 
+/// The task that an answer names, if the hop is a step of its trace. It is not when an idempotency key has found
+/// the task of an earlier submission.
+fn task_of_hop(headers: &HeaderMap, hop: &TraceContext) -> Option<TaskId> {
+    let text = |name| headers.get(name)?.to_str().ok();
+    let trace: TraceParent = text(TRACEPARENT)?.parse().ok()?;
+    let task = text(tasks::TASK_ID)?.parse().ok()?;
+    (trace.trace_id == hop.trace_id).then_some(task)
+}
+
 /// Puts the trace that a request belongs to into its response (W3C Trace Context).
-pub(crate) fn return_trace(
-    response: &mut Response<ResponseBody>,
-    trace: &vyr_core::trace::TraceContext,
-) {
+pub(crate) fn return_trace(response: &mut Response<ResponseBody>, trace: &TraceContext) {
     if let Ok(value) = HeaderValue::try_from(trace.to_string()) {
         response.headers_mut().insert(TRACEPARENT, value);
     }

@@ -3,17 +3,21 @@
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
-use vyr_core::id::TaskId;
 use vyr_core::problem::{Code, Problem};
-use vyr_core::task::TaskError;
+use vyr_core::trace::TraceContext;
+use vyr_shard::Task;
 
+use crate::app::return_trace;
 use crate::body::ResponseBody;
+use crate::tasks::TASK_ID;
 
 /// A request that fails, and how.
 #[derive(Debug)]
 pub(crate) struct Failure {
     problem: Box<Problem>,
     allow: Option<&'static str>,
+    /// The trace of the task that the failure is of.
+    trace: Option<Box<TraceContext>>,
 }
 
 impl Failure {
@@ -21,6 +25,7 @@ impl Failure {
         Self {
             problem: Box::new(Problem::new(code, detail)),
             allow: None,
+            trace: None,
         }
     }
 
@@ -28,10 +33,14 @@ impl Failure {
         Self::new(Code::RequestInvalid, detail)
     }
 
-    /// The failure of a synchronous task.
-    pub(crate) fn of_task(id: TaskId, error: &TaskError) -> Self {
-        let mut failure = Self::new(error.code, error.message.clone());
-        failure.problem.task = Some(id);
+    /// The failure of a synchronous task; the response names the task and its trace.
+    pub(crate) fn of_task(task: &Task) -> Self {
+        let mut failure = match task.error() {
+            Some(error) => Self::new(error.code, error.message),
+            None => Self::new(Code::Internal, "the task ended without response or error"),
+        };
+        failure.problem.task = Some(task.id());
+        failure.trace = Some(Box::new(*task.trace()));
         failure
     }
 
@@ -67,6 +76,14 @@ impl Failure {
         if let Some(allow) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
+        if let Some(id) = self.problem.task
+            && let Ok(value) = HeaderValue::try_from(id.to_string())
+        {
+            headers.insert(TASK_ID, value);
+        }
+        if let Some(trace) = self.trace {
+            return_trace(&mut response, &trace);
+        }
         response
     }
 }
@@ -79,6 +96,7 @@ impl From<vyr_shard::Error> for Failure {
         Self {
             problem: Box::new(error.problem()),
             allow: None,
+            trace: None,
         }
     }
 }

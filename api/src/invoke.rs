@@ -7,7 +7,6 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use vyr_core::artifact::Reference;
 use vyr_core::id::StateId;
-use vyr_core::problem::Code;
 use vyr_core::state::Binding;
 use vyr_core::task::Kind;
 use vyr_shard::rt;
@@ -63,11 +62,7 @@ pub(crate) async fn run(
         .await?;
     let Some(response) = response else {
         task.ended().await;
-        let failure = match task.error() {
-            Some(error) => Failure::of_task(task.id(), &error),
-            None => Failure::new(Code::Internal, "the task ended without response or error"),
-        };
-        return Err(failure);
+        return Err(Failure::of_task(&task));
     };
     let mut response = response.map(ResponseBody::Guest);
     if let Ok(value) = HeaderValue::try_from(task.id().to_string()) {

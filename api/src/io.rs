@@ -44,7 +44,6 @@ impl Connection {
     fn poll_hold(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if let Some(hold) = &mut self.hold {
             ready!(Pin::new(hold).poll(context));
-            self.hold = Some(rt::yield_now());
         }
         Poll::Ready(())
     }
@@ -57,6 +56,9 @@ impl Connection {
     ) -> Poll<io::Result<usize>> {
         if written.is_ready() {
             self.stalled = None;
+            if self.hold.is_some() {
+                self.hold = Some(rt::yield_now());
+            }
             return written;
         }
         let pause_max = self.write_pause_max;

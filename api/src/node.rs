@@ -50,12 +50,16 @@ pub(crate) fn ready(app: &App) -> Result<Response<ResponseBody>, Failure> {
         return Err(Failure::new(Code::Overloaded, "the node is stopping"));
     }
     let mut text = "ready\n".to_owned();
-    if let Some(totals) = app.shard.exported() {
-        let dropped = totals.dropped_ring + totals.dropped_export;
-        let exported = totals.exported;
-        let shard = app.shard.number();
+    if let Some((records, events)) = app.shard.exported() {
         text.push_str(&format!(
-            "shard {shard}: {exported} trace records exported, {dropped} dropped\n"
+            "shard {}: {} trace records exported, {} dropped because the exporter was too slow, {} because the collector \
+             was; of guests' own, {} spans and {} log records dropped\n",
+            app.shard.number(),
+            records.exported,
+            records.dropped_ring,
+            records.dropped_export,
+            events.spans_dropped,
+            events.logs_dropped,
         ));
     }
     Ok(with_type(StatusCode::OK, "text/plain; charset=utf-8", text))

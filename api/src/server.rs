@@ -141,7 +141,6 @@ impl Server {
             .header_read_timeout(Duration::from_millis(limits.header_ms_max))
             .max_headers(limits.header_fields_max)
             .max_buf_size(limits.header_bytes_max)
-            .pipeline_flush(true)
             .serve_connection(io, service);
         let mut connection = pin!(connection);
         let mut stopped = self.stopped.clone();

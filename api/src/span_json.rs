@@ -36,13 +36,19 @@ struct Status {
 /// OTLP's number of the status *error*.
 const ERROR: u8 = 2;
 
-/// One span, on one line. Those that stand alone here have the attributes that exported ones share:
-/// the shard's number and the artifact's digest.
+/// One span, on one line. Those that stand alone here have the attributes that exported ones share, the shard's
+/// number and the artifact's digest, and say which step they are: guests choose the names of their own.
 pub(crate) fn span_json(record: &Record, shard: ShardNumber) -> String {
-    let mut attributes = vec![Pair {
-        key: "vyr.shard",
-        value: value(Attribute::Number(shard.0.into())),
-    }];
+    let mut attributes = vec![
+        Pair {
+            key: "vyr.shard",
+            value: value(Attribute::Number(shard.0.into())),
+        },
+        Pair {
+            key: "vyr.step",
+            value: value(Attribute::Text(record.step.as_str())),
+        },
+    ];
     if let Some(digest) = record.artifact.filter(|_| record.step != Step::Task) {
         attributes.push(Pair {
             key: "vyr.artifact.digest",

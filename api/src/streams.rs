@@ -18,10 +18,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use vyr_core::artifact::Reference;
 use vyr_core::digest::Digest;
-use vyr_core::id::{ShardNumber, TaskId};
+use vyr_core::id::{ShardLife, ShardNumber, TaskId};
 use vyr_core::metrics::Snapshot;
 use vyr_core::problem::Code;
-use vyr_core::trace::{Passed, Record};
+use vyr_core::trace::{Passed, Recent, Record};
 use vyr_shard::rt;
 
 use crate::app::App;
@@ -35,6 +35,8 @@ use crate::span_json::span_json;
 const LOOK_PERIOD: Duration = Duration::from_millis(100);
 /// Spans of one answer of one shard; whoever wants more asks again at once.
 const SPANS_MAX: usize = 1024;
+/// Spans that are written out without a break: about as many as take a tenth of a millisecond.
+const SPANS_PER_SLICE_MAX: usize = 64;
 /// Answers that wait for the client. Then nobody asks until it has read one.
 const CHUNKS_MAX: usize = 2;
 /// How often something is sent, so that both ends learn of a connection that is gone.
@@ -60,19 +62,43 @@ impl Wanted {
     }
 
     /// As the query by which another shard is asked.
-    fn query(&self, after: Option<u64>) -> String {
+    fn query(&self, after: Option<Cursor>) -> String {
         let mut query = Vec::new();
-        query.extend(after.map(|after| format!("after={after}")));
+        query.extend(after.map(|Cursor { life, next }| format!("life={}&after={next}", life.0)));
         query.extend(self.task.map(|task| format!("task={task}")));
         query.extend(self.artifact.map(|digest| format!("artifact={digest}")));
         query.join("&")
     }
 }
 
+/// Which record of a shard a watcher wants next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Cursor {
+    /// The life that numbered the records: a restarted shard begins with 0 again.
+    life: ShardLife,
+    next: u64,
+}
+
+impl Cursor {
+    /// The number to read on from: that of the cursor, or all of a life that began after it was given.
+    fn number(self, life: ShardLife) -> u64 {
+        if self.life == life { self.next } else { 0 }
+    }
+
+    /// Where a watcher begins: now, or if it wants one task, with the past that is still kept.
+    fn first(wanted: &Wanted, life: ShardLife, recent: &Recent) -> Self {
+        let next = match wanted.task {
+            Some(_) => recent.oldest(),
+            None => recent.next(),
+        };
+        Self { life, next }
+    }
+}
+
 /// The first line of a shard's answer; the events follow.
 #[derive(Debug, Serialize, Deserialize)]
 struct Progress {
-    next: u64,
+    cursor: Cursor,
     /// Whether there may be more already.
     more: bool,
 }
@@ -93,7 +119,7 @@ pub(crate) fn traces<B>(
     };
     watch(app, async move |app, watcher| {
         let own = app.shard.number();
-        let mut cursors: Vec<(ShardNumber, Option<u64>)> = app
+        let mut cursors: Vec<(ShardNumber, Option<Cursor>)> = app
             .peers
             .others()
             .chain([own])
@@ -103,12 +129,12 @@ pub(crate) fn traces<B>(
             let (mut chunk, mut any_more) = (String::new(), false);
             for (shard, cursor) in &mut cursors {
                 let answer = if *shard == own {
-                    Some(spans_since(app, &wanted, *cursor))
+                    Some(spans_since(app, &wanted, *cursor).await)
                 } else {
                     other_spans(app, *shard, &wanted, *cursor).await
                 };
                 if let Some((progress, events)) = answer {
-                    *cursor = Some(progress.next);
+                    *cursor = Some(progress.cursor);
                     any_more |= progress.more;
                     chunk.push_str(&events);
                 }
@@ -122,44 +148,54 @@ pub(crate) fn traces<B>(
 }
 
 /// What a shard tells another of its spans.
-pub(crate) fn own_spans<B>(
+pub(crate) async fn own_spans<B>(
     app: &App,
     request: &Request<B>,
 ) -> Result<Response<ResponseBody>, Failure> {
-    let query = Query::parse(request.uri().query(), &["after", "task", "artifact"])?;
+    let parameters = ["life", "after", "task", "artifact"];
+    let query = Query::parse(request.uri().query(), &parameters)?;
     let wanted = Wanted {
         task: query.parsed("task")?,
         artifact: query.parsed("artifact")?,
     };
-    let (progress, events) = spans_since(app, &wanted, query.parsed("after")?);
-    // A number and a flag always serialise.
+    let (life, next) = (query.parsed("life")?.map(ShardLife), query.parsed("after")?);
+    let after = life.zip(next).map(|(life, next)| Cursor { life, next });
+    let (progress, events) = spans_since(app, &wanted, after).await;
+    // Numbers and a flag always serialise.
     let mut text = serde_json::to_string(&progress).expect("a plain document serialises");
     text.push('\n');
     text.push_str(&events);
     Ok(with_type(StatusCode::OK, "text/plain; charset=utf-8", text))
 }
 
-/// The events of this shard's spans from number `after` on.
-fn spans_since(app: &App, wanted: &Wanted, after: Option<u64>) -> (Progress, String) {
-    let (shard, recent) = (app.shard.number(), app.shard.recent());
-    let begin = || match wanted.task {
-        Some(_) => recent.oldest(),
-        None => recent.next(),
-    };
-    let Passed { items, lost, next } =
-        recent.since(after.unwrap_or_else(begin), SPANS_MAX, |record| {
+/// The events of this shard's spans from the cursor on. A few at a time: tasks run in between.
+async fn spans_since(app: &App, wanted: &Wanted, after: Option<Cursor>) -> (Progress, String) {
+    let (shard, life) = (app.shard.number(), app.shard.life());
+    let recent = app.shard.recent();
+    let cursor = after.unwrap_or_else(|| Cursor::first(wanted, life, recent));
+    let (mut from, mut spans_left) = (cursor.number(life), SPANS_MAX);
+    let mut events = String::new();
+    loop {
+        let spans_max = spans_left.min(SPANS_PER_SLICE_MAX);
+        let Passed { items, lost, next } = recent.since(from, spans_max, |record| {
             wanted.has(record).then(|| span_json(record, shard))
         });
-    let mut events = String::new();
-    if lost > 0 {
-        let lost = format!("{{\"shard\":{shard},\"spans\":{lost}}}");
-        push_event(&mut events, "lost", &lost);
+        if lost > 0 {
+            let lost = format!("{{\"shard\":{shard},\"spans\":{lost}}}");
+            push_event(&mut events, "lost", &lost);
+        }
+        for span in &items {
+            push_event(&mut events, "span", span);
+        }
+        from = next;
+        spans_left -= items.len();
+        let more = next < recent.next();
+        if !more || spans_left == 0 {
+            let cursor = Cursor { life, next };
+            return (Progress { cursor, more }, events);
+        }
+        rt::yield_now().await;
     }
-    for span in &items {
-        push_event(&mut events, "span", span);
-    }
-    let more = next < recent.next();
-    (Progress { next, more }, events)
 }
 
 /// As [`spans_since`], of another shard. `None` when it does not answer: it is being restarted.
@@ -167,7 +203,7 @@ async fn other_spans(
     app: &App,
     shard: ShardNumber,
     wanted: &Wanted,
-    after: Option<u64>,
+    after: Option<Cursor>,
 ) -> Option<(Progress, String)> {
     let query = wanted.query(after);
     let answer = app.peers.ask(shard, Internal::Traces, &query).await;
@@ -318,5 +354,25 @@ impl Watcher {
             Ok(()) => Err(Over),
             Err(_) => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_of_an_earlier_life_misses_nothing_of_this_one() {
+        let (before, now) = (ShardLife(1), ShardLife(2));
+        let cursor = |life| Cursor { life, next: 700 };
+        assert_eq!(cursor(now).number(now), 700);
+        assert_eq!(cursor(before).number(now), 0);
+        let wanted = Wanted {
+            task: None,
+            artifact: None,
+        };
+        assert_eq!(wanted.query(Some(cursor(now))), "life=2&after=700");
+        let first = Cursor::first(&wanted, now, &Recent::new(4));
+        assert_eq!((first.life, first.next), (now, 0));
     }
 }

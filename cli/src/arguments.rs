@@ -168,7 +168,8 @@ pub(crate) struct Node {
     /// Public key whose signatures are accepted; may repeat. Without one, artifacts need no signature
     #[arg(long, value_name = "PEM")]
     pub(crate) trust_key: Vec<PathBuf>,
-    /// Where traces and metrics go: an OTLP collector, such as http://127.0.0.1:4318
+    /// Where traces and metrics go: an OTLP collector, such as http://127.0.0.1:4318 [default:
+    /// $OTEL_EXPORTER_OTLP_ENDPOINT]
     #[arg(long, value_name = "URL")]
     pub(crate) otlp_endpoint: Option<String>,
     /// http/protobuf or grpc [default: http/protobuf]

@@ -18,6 +18,18 @@ pub(crate) fn unix_ns() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// Unix time when the monotonic clock stood at zero, nanoseconds. `None` when the two clocks could not be read at
+/// the same time: the thread was interrupted in between. Wraps if the wall clock is wrong by decades.
+pub(crate) fn unix_offset_ns() -> Option<u64> {
+    let before_ns = monotonic_ns();
+    let unix_ns = unix_ns();
+    let apart_ns = monotonic_ns() - before_ns;
+    (apart_ns <= READING_NS_MAX).then(|| unix_ns.wrapping_sub(before_ns + apart_ns / 2))
+}
+
+/// Longest time that reading both clocks may take, nanoseconds.
+const READING_NS_MAX: u64 = 100_000;
+
 /// Monotonic time to the kernel's tick, which is a few milliseconds; cheaper than [`monotonic_ns`].
 pub(crate) fn coarse_ns() -> u64 {
     let now = clock_gettime(ClockId::MonotonicCoarse);

@@ -259,6 +259,12 @@ impl Metrics {
         }
     }
 
+    /// Every metric, without asking the shard.
+    #[cfg(test)]
+    pub(crate) fn registered(&self) -> Snapshot {
+        self.registry.snapshot()
+    }
+
     pub(crate) fn cold_start(&self) {
         self.cold_starts.inc();
     }
@@ -322,6 +328,7 @@ impl Metrics {
 
     pub(crate) fn snapshot(&self, shard: &Shard) -> Snapshot {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        shard.watch.visit(|task| self.artifacts.computed(task));
         self.running.set(whole(shard.running()));
         self.queued.set(whole(shard.queued()));
         self.instances_idle.set(whole(shard.idle_instances()));

@@ -29,13 +29,13 @@ use crate::guest::{Client, Config, Control, Pipe, Stop};
 use crate::metrics::Metrics;
 use crate::rt;
 use crate::state::{Secret, SharedStates, StateError, States, TaskBindings};
-use crate::steps::{Arrival, Hop, Steps, Subject};
+use crate::steps::{Arrival, Bind, Hop, Steps};
 use crate::submit::{Submissions, Submit, check_arguments, check_environment};
 use crate::task::{
     BodyError, Command, NewTask, ResponseBody, Table, Task, TaskOutput, Watch, run_command,
     run_http, unix_ms_of,
 };
-use crate::telemetry::{ExportTotals, TelemetryConfig};
+use crate::telemetry::{EventTotals, ExportTotals, TelemetryConfig};
 use crate::ticker::Ticker;
 
 /// Name of the artifact store below the data directory.
@@ -178,6 +178,7 @@ impl Shard {
                 shard.loader.end_old_instances();
                 shard.client.end_old_connections();
                 shard.metrics.look_for_stalls();
+                shard.steps.follow_clock();
                 drop(shard);
                 rt::sleep(HOUSEKEEPING_PERIOD).await;
             }
@@ -305,21 +306,15 @@ impl Shard {
             limits.wall_ms_max = wall_ms_max.min(self.task_cap.wall_ms_max);
         }
         let id = self.next_id();
-        let subject = Subject {
-            task: id,
-            artifact: Some(loaded.digest),
-            kind: Kind::Command,
-            trace: submit.arrival.trace,
-            cold,
-        };
-        let bindings = self
-            .bind_all(&subject, &submit.bindings, &loaded, &limits)
+        // Admitted first: a state that nobody else is bound to ends with a binding that is given up.
+        let ticket = self.admit()?;
+        let (bindings, binds) = self
+            .bind_all(id, &submit.bindings, &loaded, &limits)
             .await?;
         // Binding another shard's state took time, in which the same submission may have come again.
         if let Some(first) = self.first_submission(&submit)? {
             return Ok(first);
         }
-        let ticket = self.admit()?;
         let output = if submit.stream_output {
             TaskOutput::Streamed(Pipe::new(self.limits.stream_buffer_bytes_max))
         } else {
@@ -338,6 +333,7 @@ impl Shard {
             received_ns: submit.arrival.received_ns,
             exchange: None,
         });
+        self.steps.bound(&task, &binds);
         if let Some((key, fingerprint)) = submit.idempotency {
             self.submissions
                 .borrow_mut()
@@ -400,15 +396,9 @@ impl Shard {
         loaded.http()?;
         let limits = loaded.limits;
         let id = self.next_id();
-        let subject = Subject {
-            task: id,
-            artifact: Some(loaded.digest),
-            kind: Kind::Http,
-            trace: arrival.trace,
-            cold,
-        };
-        let bindings = self.bind_all(&subject, bindings, &loaded, &limits).await?;
+        // Admitted first: a state that nobody else is bound to ends with a binding that is given up.
         let ticket = self.admit()?;
+        let (bindings, binds) = self.bind_all(id, bindings, &loaded, &limits).await?;
         let task = self.new_task(NewTask {
             id,
             artifact: loaded.digest,
@@ -422,6 +412,7 @@ impl Shard {
             received_ns: arrival.received_ns,
             exchange: Some(Exchange::received(Method::of(request.method().as_str()))),
         });
+        self.steps.bound(&task, &binds);
         let response = run_http(self, &task, loaded, request, ticket).await;
         Ok((task, response))
     }
@@ -476,10 +467,11 @@ impl Shard {
         self.metrics.connections()
     }
 
-    /// What became of its trace records; `None` when they go nowhere.
+    /// What became of its trace records, and of guests' own spans and logs; `None` when they go nowhere.
     #[must_use]
-    pub fn exported(&self) -> Option<ExportTotals> {
-        self.steps.exports().then(|| self.steps.totals())
+    pub fn exported(&self) -> Option<(ExportTotals, EventTotals)> {
+        let totals = || (self.steps.totals(), self.steps.event_totals());
+        self.steps.exports().then(totals)
     }
 
     /// Tasks that run now.
@@ -556,14 +548,23 @@ impl Shard {
         queued()?;
         let (loaded, _) = self.load(&task.artifact).await?;
         task.bindings.borrow().check(&binding, &loaded.manifest)?;
-        let more = self
+        let started_ns = clock::monotonic_ns();
+        let bound = self
             .bind_all(
-                &task.subject(),
+                task.id,
                 std::slice::from_ref(&binding),
                 &loaded,
                 &task.limits,
             )
-            .await?;
+            .await;
+        let bind = Bind {
+            binding: &binding,
+            started_ns,
+            ended_ns: clock::monotonic_ns(),
+            code: bound.as_ref().err().map(Error::code),
+        };
+        self.steps.bound(task, &[bind]);
+        let (more, _) = bound?;
         // Its turn may have come meanwhile, or somebody else may have taken the name.
         queued()?;
         let mut bindings = task.bindings.borrow_mut();
@@ -572,25 +573,29 @@ impl Shard {
         Ok(())
     }
 
-    async fn bind_all(
+    /// Binds states to a task that is to be, and tells what was done for its trace.
+    async fn bind_all<'a>(
         &self,
-        subject: &Subject,
-        wanted: &[Binding],
+        task: TaskId,
+        wanted: &'a [Binding],
         loaded: &Loaded,
         limits: &TaskLimits,
-    ) -> Result<TaskBindings, Error> {
+    ) -> Result<(TaskBindings, Vec<Bind<'a>>), Error> {
         let mut bindings = TaskBindings::new(Rc::clone(&self.states), limits);
+        let mut binds = Vec::new();
         for binding in wanted {
             let started_ns = clock::monotonic_ns();
-            let bound = bindings
-                .bind(subject.task, binding.clone(), &loaded.manifest)
-                .await
-                .map_err(Error::from);
-            let code = bound.as_ref().err().map(Error::code);
-            self.steps.bound(subject, started_ns, binding, code);
-            bound?;
+            bindings
+                .bind(task, binding.clone(), &loaded.manifest)
+                .await?;
+            binds.push(Bind {
+                binding,
+                started_ns,
+                ended_ns: clock::monotonic_ns(),
+                code: None,
+            });
         }
-        Ok(bindings)
+        Ok((bindings, binds))
     }
 
     /// The task that a submission's idempotency key stands for already.

@@ -1,5 +1,6 @@
 //! What a task's steps tell: one record each, written where the step ends.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ pub(crate) struct Steps {
     writer: Writer,
     recent: Recent,
     /// Unix time when the monotonic clock stood at zero, nanoseconds.
-    unix_offset_ns: u64,
+    unix_offset_ns: Cell<u64>,
     exporter: Option<ExporterHandle>,
     guest_logs: bool,
 }
@@ -64,6 +65,14 @@ pub(crate) struct GuestSpan<'a> {
     pub(crate) end_unix_ns: u64,
 }
 
+/// That a state was bound, or was not.
+pub(crate) struct Bind<'a> {
+    pub(crate) binding: &'a Binding,
+    pub(crate) started_ns: u64,
+    pub(crate) ended_ns: u64,
+    pub(crate) code: Option<Code>,
+}
+
 /// A request on its way to the shard that runs its task.
 #[derive(Debug)]
 pub struct Hop {
@@ -92,6 +101,8 @@ struct Span {
 
 /// Longest time that spans still waiting at the end get to reach the collector.
 const FLUSH_TIME_MAX: Duration = Duration::from_secs(3);
+/// How far spans may be from the wall clock, nanoseconds.
+const CLOCK_OFF_NS_MAX: u64 = 1_000_000;
 
 impl Steps {
     /// Without an endpoint nothing is exported.
@@ -120,10 +131,31 @@ impl Steps {
             ids: TraceIdSource::with_seed(seed).sampling(telemetry.sample_ratio),
             writer,
             recent: Recent::new(limits.recent_records_max),
-            unix_offset_ns: clock::unix_ns() - clock::monotonic_ns(),
+            unix_offset_ns: Cell::new(
+                clock::unix_offset_ns()
+                    .unwrap_or_else(|| clock::unix_ns().wrapping_sub(clock::monotonic_ns())),
+            ),
             exporter,
             guest_logs: telemetry.guest_logs,
         })
+    }
+
+    /// To be called once a second: after the wall clock was set, or the machine has slept, spans are at the new
+    /// time. The monotonic clock knows of neither.
+    pub(crate) fn follow_clock(&self) {
+        if let Some(offset_ns) = clock::unix_offset_ns() {
+            self.follow(offset_ns);
+        }
+    }
+
+    /// What is within the error of measurement is no change: the steps of a task must fit each other.
+    fn follow(&self, offset_ns: u64) {
+        let off_ns = offset_ns
+            .wrapping_sub(self.unix_offset_ns.get())
+            .cast_signed();
+        if off_ns.unsigned_abs() > CLOCK_OFF_NS_MAX {
+            self.unix_offset_ns.set(offset_ns);
+        }
     }
 
     /// The trace of a new task.
@@ -172,20 +204,17 @@ impl Steps {
         self.write(&subject, span, Status::Queued, None, Detail::None);
     }
 
-    /// A state was bound, or was not.
-    pub(crate) fn bound(
-        &self,
-        subject: &Subject,
-        started_ns: u64,
-        binding: &Binding,
-        code: Option<Code>,
-    ) {
-        let detail = Detail::Bind {
-            state: binding.state,
-            name: ShortText::new(&binding.name),
-        };
-        let span = self.child(subject, Step::Bind, started_ns, clock::monotonic_ns());
-        self.write(subject, span, Status::Queued, code, detail);
+    /// States were bound, or were not. To be told once the task exists: without it, nobody would write the root.
+    pub(crate) fn bound(&self, task: &Task, binds: &[Bind<'_>]) {
+        for bind in binds {
+            let detail = Detail::Bind {
+                state: bind.binding.state,
+                name: ShortText::new(&bind.binding.name),
+            };
+            let subject = task.subject();
+            let span = self.child(&subject, Step::Bind, bind.started_ns, bind.ended_ns);
+            self.write(&subject, span, Status::Queued, bind.code, detail);
+        }
     }
 
     pub(crate) fn submitted(&self, task: &Task) {
@@ -280,7 +309,7 @@ impl Steps {
         if !self.is_wanted(&task.trace) {
             return;
         }
-        let code = task.error().map(|error| error.code);
+        let code = task.error_code();
         let now_ns = clock::monotonic_ns();
         self.step(task, Step::Complete, ended_ns, now_ns, code);
         let span = Span {
@@ -369,7 +398,7 @@ impl Steps {
             trace_id: subject.trace.trace_id,
             span_id: span.id,
             parent: span.parent,
-            start_unix_ns: self.unix_offset_ns + span.started_ns,
+            start_unix_ns: self.unix_offset_ns.get().wrapping_add(span.started_ns),
             duration_ns: span.ended_ns.saturating_sub(span.started_ns),
             step: span.step,
             kind: subject.kind,
@@ -383,5 +412,45 @@ impl Steps {
         if record.sampled {
             self.writer.write(record);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_follow_a_wall_clock_that_is_set() {
+        let telemetry = TelemetryConfig::default();
+        let limits = ShardLimits::default();
+        let steps = Steps::start(ShardNumber(0), &limits, None, telemetry, 1).expect("it starts");
+        let at_start_ns = steps.unix_offset_ns.get();
+        let hour_ns = 3_600_000_000_000;
+        for (offset_ns, wanted_ns) in [
+            (at_start_ns + CLOCK_OFF_NS_MAX, at_start_ns),
+            (at_start_ns + hour_ns, at_start_ns + hour_ns),
+            (at_start_ns - hour_ns, at_start_ns - hour_ns),
+        ] {
+            steps.follow(offset_ns);
+            assert_eq!(steps.unix_offset_ns.get(), wanted_ns);
+        }
+        let hop = steps.hop(None, Kind::Http);
+        steps.forwarded(&hop, TaskId::from_bits(1 << 32));
+        let start = |record: &Record| Some(record.start_unix_ns);
+        let start_unix_ns = steps.recent().since(0, 1, start).items[0];
+        let off_ns = (clock::unix_ns() - hour_ns).abs_diff(start_unix_ns);
+        assert!(off_ns < hour_ns / 2, "{off_ns}");
+        until_followed(&steps, at_start_ns);
+    }
+
+    /// A reading that was interrupted is passed over.
+    fn until_followed(steps: &Steps, wanted_ns: u64) {
+        for _ in 0..1000 {
+            steps.follow_clock();
+            if steps.unix_offset_ns.get().abs_diff(wanted_ns) <= 2 * CLOCK_OFF_NS_MAX {
+                return;
+            }
+        }
+        panic!("the wall clock is not followed");
     }
 }

@@ -161,7 +161,7 @@ function open() {
     if (event !== "span") return;
     trace.take(span);
     // The last span of a task; the connection is free for others.
-    if (span.name === "task") { streams.delete("trace"); abort(); }
+    if (tasks.stepOf(span) === "task") { streams.delete("trace"); abort(); }
   };
   return follow("trace", `/v0/traces?task=${id}`, on, { signal });
 }

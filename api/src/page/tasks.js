@@ -35,12 +35,14 @@ export const length_ns = (span) => Number(end_ns(span) - start_ns(span));
 
 export const nameOf = (digest) => names.get(digest) ?? digest.replace("sha256:", "").slice(0, 12);
 
+/** Which step of its task a span is; the names of guests' own say nothing. */
+export const stepOf = (span) => attribute(span, "vyr.step");
+
 /** The colour of a step; what guests record has one of its own. */
 export function stepClass(span) {
   if (span.status?.code === 2) return "failed";
   if (span.kind === 3) return "out";
-  const own = ["task", "submit", "queue", "instantiate", "execute", "complete", "bind", "forward"];
-  return own.includes(span.name) ? span.name : "guest";
+  return stepOf(span);
 }
 
 export function setNames(artifacts) {
@@ -58,7 +60,7 @@ export function take(span) {
   const id = attribute(span, "vyr.task.id");
   if (!id || ended.get(id)?.isWhole || isPaused) return;
   const spans = unfinished.get(id) ?? [];
-  if (span.name !== "task") {
+  if (stepOf(span) !== "task") {
     if (spans.length < STEPS_MAX && !spans.some((one) => one.spanId === span.spanId)) spans.push(span);
     unfinished.set(id, spans);
     if (unfinished.size > UNFINISHED_MAX) unfinished.delete(unfinished.keys().next().value);

@@ -1,6 +1,6 @@
 // The trace of the chosen task as a waterfall: each step under the one it is part of.
 import { bars, by, element, setText, time } from "./draw.js";
-import { attribute, end_ns, length_ns, nameOf, start_ns, stepClass } from "./tasks.js";
+import { attribute, end_ns, length_ns, nameOf, start_ns, stepClass, stepOf } from "./tasks.js";
 
 const SPANS_MAX = 500;
 const TICKS = 4;
@@ -24,13 +24,13 @@ export function take(span) {
 
 function draw() {
   const all = [...spans.values()].sort((a, b) => (start_ns(a) < start_ns(b) ? -1 : 1));
-  const whole = all.find((span) => span.name === "task");
+  const whole = all.find((span) => stepOf(span) === "task");
   setText(by("trace-id"), task ?? "");
   by("trace-facts").replaceChildren(...facts(whole ?? all[0]).map((fact) => element("span", {}, fact)));
   by("trace-facts").classList.toggle("failed", whole?.status?.code === 2);
   by("trace-none").hidden = all.length > 0;
   // Records are kept for a while, and a task's first step is the first that goes.
-  by("trace-partial").hidden = !whole || all.some((span) => span.name === "submit");
+  by("trace-partial").hidden = !whole || all.some((span) => stepOf(span) === "submit");
   by("spans-table").hidden = all.length === 0;
   if (!all.length) return;
   const begin = start_ns(all[0]);
@@ -43,7 +43,7 @@ function draw() {
 function facts(span) {
   if (!span) return [];
   const texts = [nameOf(attribute(span, "vyr.artifact.digest")), `shard ${attribute(span, "vyr.shard")}`];
-  if (span.name === "task") {
+  if (stepOf(span) === "task") {
     texts.unshift(span.status?.message || attribute(span, "vyr.task.status"));
     texts.push(attribute(span, "vyr.task.kind"), attribute(span, "faas.coldstart") === "true" ? "cold" : "warm");
   } else {

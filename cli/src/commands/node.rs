@@ -80,7 +80,10 @@ pub(crate) fn resolve(arguments: Node) -> anyhow::Result<NodeConfig> {
         data_dir,
         trust_keys,
         token_file: arguments.token_file.or(file.token_file),
-        otlp_endpoint: arguments.otlp_endpoint.or(file.otlp_endpoint),
+        otlp_endpoint: arguments
+            .otlp_endpoint
+            .or(file.otlp_endpoint)
+            .or_else(endpoint_of_environment),
         telemetry: telemetry(arguments.otlp_protocol, file.telemetry)?,
         outgoing_hosts: outgoing_hosts(arguments.outgoing_hosts, file.outgoing_hosts)?,
         executor,
@@ -90,6 +93,12 @@ pub(crate) fn resolve(arguments: Node) -> anyhow::Result<NodeConfig> {
         outgoing_limits: file.limits.outgoing,
         http_limits: file.limits.http,
     })
+}
+
+/// OpenTelemetry's variable is often set for a whole machine, so that what is said of the node itself wins.
+fn endpoint_of_environment() -> Option<String> {
+    let endpoint = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok()?;
+    Some(endpoint).filter(|endpoint| !endpoint.is_empty())
 }
 
 fn telemetry(

@@ -285,6 +285,21 @@ fn a_flood_is_bounded_and_counted() {
 }
 
 #[test]
+fn readiness_tells_what_was_dropped_and_by_whom() {
+    const FLOOD: u64 = EVENTS_PER_TASK_MAX + 500;
+    let observed = Observed::start_with("", "probe", &["--shards", "1"]);
+    observed.run(&["flood", &FLOOD.to_string()]);
+    let ready = "ready\nshard 0: 6 trace records exported, 0 dropped because the exporter was too slow, 0 because the \
+        collector was; of guests' own, 500 spans and 0 log records dropped\n";
+    let mut text = String::new();
+    until("the records are exported", || {
+        text = observed.node.request("GET", "/readyz", &[], b"").text();
+        text.contains("6 trace records")
+    });
+    assert_eq!(text, ready);
+}
+
+#[test]
 fn what_is_too_large_is_cut() {
     let observed = Observed::start("guest_logs = true", "probe");
     observed.run(&["large", "1000000"]);

@@ -9,6 +9,7 @@ mod commands;
 mod faults;
 mod foreign;
 mod guest_telemetry;
+mod hops;
 mod http;
 mod main_job;
 mod node;

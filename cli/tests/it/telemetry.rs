@@ -159,3 +159,35 @@ fn logs_can_be_json_with_the_ids_of_task_and_trace() {
     assert!(ended["trace_id"].as_str().is_some_and(|id| id.len() == 32));
     assert_eq!(ended["status"], "succeeded");
 }
+
+#[test]
+fn the_collector_and_the_service_can_be_named_by_the_environment() {
+    let sink = Sink::start();
+    let environment = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", sink.url.as_str()),
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.name=of-all,team=shop"),
+        ("OTEL_SERVICE_NAME", "checkout"),
+    ];
+    let node = Node::start_with(&["--shards", "1"], &environment);
+    node.put("probe.wasm", "probe");
+    let hello = node.request("GET", "/run/probe/hello", &[], b"");
+    assert_eq!(hello.status, 200);
+    assert!(node.terminate().success());
+    let spans = traces(&sink);
+    let has = |text: &str| {
+        let mut windows = spans.windows(text.len());
+        windows.any(|window| window == text.as_bytes())
+    };
+    assert!(has("service.instance.id") && has("shop") && has("checkout"));
+    assert!(!has("of-all"));
+    // What is said of the node itself wins.
+    let other = Sink::start();
+    let arguments = ["--shards", "1", "--otlp-endpoint", &other.url];
+    let node = Node::start_with(&arguments, &environment);
+    node.put("probe.wasm", "probe");
+    let hello = node.request("GET", "/run/probe/hello", &[], b"");
+    assert_eq!(hello.status, 200);
+    assert!(node.terminate().success());
+    assert_eq!(traces(&sink).len(), spans.len());
+    assert!(!traces(&other).is_empty());
+}

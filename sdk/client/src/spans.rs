@@ -71,10 +71,17 @@ impl Span {
         self.text("vyr.task.id")?.parse().ok()
     }
 
+    /// Which step of the task it is: `task` for the whole, `queue`, `execute` and so on, and `guest` for a span of
+    /// the guest's own, whatever its name.
+    #[must_use]
+    pub fn step(&self) -> Option<&str> {
+        self.text("vyr.step")
+    }
+
     /// Whether it is the whole of a task; it comes last of the task's spans.
     #[must_use]
     pub fn is_task(&self) -> bool {
-        self.name == "task" && self.text("vyr.task.status").is_some()
+        self.step() == Some("task")
     }
 
     /// Whether it is a call to another service.
@@ -152,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_span_reads_as_otlp_writes_it_and_back() {
-        let text = r#"{"traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"b7ad6b7169203331","parentSpanId":"00f067aa0ba902b7","name":"task","kind":5,"startTimeUnixNano":"1700000000000000001","endTimeUnixNano":"1700000000000500001","attributes":[{"key":"vyr.task.status","value":{"stringValue":"failed"}},{"key":"vyr.shard","value":{"intValue":"1"}},{"key":"faas.coldstart","value":{"boolValue":true}}],"status":{"code":2,"message":"guest_trap"}}"#;
+        let text = r#"{"traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"b7ad6b7169203331","parentSpanId":"00f067aa0ba902b7","name":"task","kind":5,"startTimeUnixNano":"1700000000000000001","endTimeUnixNano":"1700000000000500001","attributes":[{"key":"vyr.step","value":{"stringValue":"task"}},{"key":"vyr.task.status","value":{"stringValue":"failed"}},{"key":"vyr.shard","value":{"intValue":"1"}},{"key":"faas.coldstart","value":{"boolValue":true}}],"status":{"code":2,"message":"guest_trap"}}"#;
         let span: Span = serde_json::from_str(text).expect("a span");
         assert_eq!(span.duration_ns(), 500_000);
         assert_eq!(span.start_unix_ns, 1_700_000_000_000_000_001, "not rounded");
@@ -160,6 +167,12 @@ mod tests {
         assert_eq!(span.flag("faas.coldstart"), Some(true));
         assert_eq!(span.error(), Some("guest_trap"));
         assert!(span.is_task() && !span.is_outgoing());
+        let guests = text.replace("\"stringValue\":\"task\"", "\"stringValue\":\"guest\"");
+        let guests: Span = serde_json::from_str(&guests).expect("a span");
+        assert!(
+            guests.name == "task" && !guests.is_task(),
+            "a guest's of that name"
+        );
         assert_eq!(serde_json::to_string(&span).expect("JSON"), text);
     }
 

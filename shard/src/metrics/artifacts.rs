@@ -27,7 +27,7 @@ const EXECUTE: Metric = Metric {
 const CPU: Metric = Metric {
     name: "vyr_artifact_cpu_seconds",
     unit: Unit::Seconds,
-    help: "Time an artifact's guests held the core.",
+    help: "Time an artifact's guests held the core, those that still run included.",
 };
 
 /// The label of all artifacts that have none of their own.
@@ -60,7 +60,16 @@ impl PerArtifact {
     pub(super) fn executed(&self, task: &Task, time_ns: u64) {
         let counts = self.of(task.artifact);
         counts.execute.add_ns(time_ns);
-        counts.cpu.add_ns(task.control.cpu_ns());
+        self.computed(task);
+    }
+
+    /// Counts the time for which a task's guest has held the core since this was called last.
+    pub(super) fn computed(&self, task: &Task) {
+        let cpu_ns = task.control.cpu_ns();
+        let counted_ns = task.cpu_counted_ns.replace(cpu_ns);
+        self.of(task.artifact)
+            .cpu
+            .add_ns(cpu_ns.saturating_sub(counted_ns));
     }
 
     pub(super) fn ended(&self, task: &Task, status: Status) {

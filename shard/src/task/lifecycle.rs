@@ -120,7 +120,7 @@ impl Running {
                 None => Outcome::from_error(&error, &task.control, &task.limits),
             },
             Ended::Stopped => stopped(task.control.stopped().unwrap_or(Stop::Cancelled)),
-            Ended::Panicked(message) => Outcome::panicked(&message),
+            Ended::Panicked(message) => Outcome::panicked(&message, task.id, task.trace.trace_id),
         });
     }
 }

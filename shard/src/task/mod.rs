@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use vyr_core::digest::Digest;
 use vyr_core::id::TaskId;
 use vyr_core::limits::TaskLimits;
+use vyr_core::problem::Code;
 use vyr_core::task::{self, Kind, Status, TaskError, Usage};
 use vyr_core::trace::{Exchange, TraceContext};
 
@@ -53,6 +54,8 @@ pub struct Task {
     pub(crate) accepted_ns: u64,
     /// When its turn came, monotonic; 0 before.
     pub(crate) started_ns: Cell<u64>,
+    /// CPU time of its guest that the artifact's metrics have already.
+    pub(crate) cpu_counted_ns: Cell<u64>,
 }
 
 /// Where a task's output goes.
@@ -123,6 +126,7 @@ impl Task {
             received_ns: new.received_ns,
             accepted_ns: clock::monotonic_ns(),
             started_ns: Cell::new(0),
+            cpu_counted_ns: Cell::new(0),
         }
     }
 
@@ -293,6 +297,15 @@ impl Task {
     /// What it has used so far.
     pub(crate) fn usage(&self) -> Usage {
         self.progress.borrow().usage
+    }
+
+    /// What sort of error an ended task has.
+    pub(crate) fn error_code(&self) -> Option<Code> {
+        self.progress
+            .borrow()
+            .error
+            .as_ref()
+            .map(|error| error.code)
     }
 
     /// The error of an ended task.

@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
+use vyr_core::id::TaskId;
 use vyr_core::limits::{ERROR_MESSAGE_BYTES_MAX, TaskLimits};
 use vyr_core::problem::Code;
 use vyr_core::task::{Status, TaskError};
+use vyr_core::trace::TraceId;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
@@ -146,8 +148,8 @@ impl Outcome {
         Self::failed(code, message)
     }
 
-    pub(crate) fn panicked(message: &str) -> Self {
-        tracing::error!(message, "a task's host side panicked");
+    pub(crate) fn panicked(message: &str, task: TaskId, trace_id: TraceId) -> Self {
+        tracing::error!(%task, %trace_id, message, "a task's host side panicked");
         Self::failed(
             Code::Internal,
             "a defect of VYR ended the task; the node's log has the details",

@@ -29,6 +29,11 @@ impl Watch {
         self.running.borrow().len()
     }
 
+    /// Shows every task that runs.
+    pub(crate) fn visit(&self, visit: impl FnMut(&Rc<Task>)) {
+        self.running.borrow().values().for_each(visit);
+    }
+
     /// Watches a task that was set running, until [`Watch::remove`].
     pub(crate) fn add(self: &Rc<Self>, task: &Rc<Task>) {
         self.running.borrow_mut().push(Rc::clone(task));

@@ -49,15 +49,19 @@ impl GuestEvent {
     }
 }
 
-/// What became of the events so far. Those under way are not counted yet.
+/// What became of guests' own spans and log records so far. Those under way are not counted yet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct EventTotals {
-    pub(crate) spans_exported: u64,
-    pub(crate) spans_dropped: u64,
-    /// Of traces that are not exported.
-    pub(crate) spans_unsampled: u64,
-    pub(crate) logs_exported: u64,
-    pub(crate) logs_dropped: u64,
+pub struct EventTotals {
+    /// Spans that the collector has taken.
+    pub spans_exported: u64,
+    /// Spans that were too many, or that the collector did not take.
+    pub spans_dropped: u64,
+    /// Spans of traces that are not exported.
+    pub spans_unsampled: u64,
+    /// Log records that the collector has taken.
+    pub logs_exported: u64,
+    /// Log records that were too many, or that the collector did not take.
+    pub logs_dropped: u64,
 }
 
 #[derive(Debug, Default)]

@@ -13,14 +13,15 @@ use vyr_core::trace::{Reader, RingCounts};
 
 use super::config::{ExporterConfig, ExporterError};
 use super::events::{self, EventSender};
-use super::pump::{MetricsSlot, Pump, Sender, Sources};
+use super::metrics_pump::{MetricsPump, MetricsSlot};
+use super::pump::{Pump, Sender, Sources};
 use super::resource::resource;
 use super::transport::Transport;
 use crate::clock;
 
 /// Starts exporting threads.
 ///
-/// The resource of the spans has `service.name` (`vyr`), `service.version`, `host.name`,
+/// The resource of the spans has `service.name` (`vyr`), `service.version`, `service.instance.id`, `host.name`,
 /// `process.pid` and `vyr.shard`. The variables `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` and
 /// `OTEL_EXPORTER_OTLP_HEADERS` of the OpenTelemetry specification are honoured.
 #[derive(Debug)]
@@ -53,15 +54,18 @@ impl Exporter {
         let (events, received) = events::channel();
         let sources = Sources {
             reader,
-            metrics: metrics.clone(),
             events: received,
         };
+        let metrics_pump = MetricsPump::new(config.endpoint.clone(), metrics.clone());
         let pump = Pump::new(config, sources, &sender.resource, Arc::clone(&counts));
         let thread = std::thread::Builder::new()
             .name(name)
             .spawn(move || {
                 super::thread::step_back(&cpus);
-                runtime.block_on(pump.run(&sender, stopped));
+                runtime.block_on(async {
+                    let metrics = metrics_pump.run(&sender, stopped.clone());
+                    tokio::join!(pump.run(&sender, stopped), metrics);
+                });
                 // The runtime goes first, so that nothing runs on when the end is told.
                 runtime.shutdown_background();
                 drop(end);

@@ -1,7 +1,7 @@
 //! A shard's metrics as an OTLP request.
 //!
-//! Names are those of `/metrics` with dots: `vyr_tasks` is `vyr.tasks`, and a unit at the end of a name
-//! becomes the unit's own field. Counts and times since the start of the shard are cumulative. The HDR
+//! Names are those of `/metrics` with dots: `vyr_tasks` is `vyr.tasks`. Seconds at the end of a name become the unit's
+//! own field; bytes stay, because `vyr.tasks.kept` counts tasks and `vyr.tasks.kept.bytes` what they hold. Counts and times since the start of the shard are cumulative. The HDR
 //! histograms become exponential ones.
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -53,8 +53,6 @@ pub(super) fn metrics_message(
 }
 
 fn metric(family: &Family, period: Period) -> Metric {
-    let unit = family.unit.as_str();
-    let name = family.name.strip_suffix(unit).unwrap_or(&family.name);
     let numbers = || {
         let series = family.series.iter();
         series.map(|series| number(series, period)).collect()
@@ -81,7 +79,7 @@ fn metric(family: &Family, period: Period) -> Metric {
         }),
     };
     Metric {
-        name: name.trim_end_matches('_').replace('_', "."),
+        name: name(family),
         description: family.help.clone(),
         // UCUM's names.
         unit: match family.unit {
@@ -93,6 +91,12 @@ fn metric(family: &Family, period: Period) -> Metric {
         data: Some(data),
         ..Metric::default()
     }
+}
+
+fn name(family: &Family) -> String {
+    let name = family.name.as_str();
+    let name = name.strip_suffix("_seconds").unwrap_or(name);
+    name.replace('_', ".")
 }
 
 fn number(series: &Series, period: Period) -> NumberDataPoint {
@@ -153,6 +157,8 @@ fn attributes(series: &Series) -> Vec<KeyValue> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use vyr_core::metrics::{Metric as Described, Registry};
 
     use super::*;
@@ -216,9 +222,20 @@ mod tests {
         assert_eq!((point.count, point.zero_count), (5, 2));
         let buckets = point.positive.as_ref().expect("buckets");
         assert_eq!(buckets.bucket_counts.iter().sum::<u64>(), 3);
-        // Three seconds are in the last bucket.
+        // Three seconds are in the last bucket, which is as wide as HDR's three digits and the scale make it.
         let base = 2f64.powf(2f64.powi(-point.scale));
         let last = buckets.offset + buckets.bucket_counts.len() as i32 - 1;
-        assert!((2.99..3.01).contains(&base.powi(last)) || base > 1.01);
+        let (from, to) = (base.powi(last), base.powi(last + 1));
+        assert!(from <= 3.003 && 2.997 <= to, "{from} to {to}");
+    }
+
+    #[test]
+    fn every_metric_of_a_shard_has_a_name_of_its_own() {
+        let families = crate::metrics::Metrics::new().registered().families;
+        let names: HashSet<String> = families.iter().map(name).collect();
+        assert_eq!(names.len(), families.len(), "{names:?}");
+        for wanted in ["vyr.tasks.kept", "vyr.tasks.kept.bytes", "vyr.executor.cpu"] {
+            assert!(names.contains(wanted), "{wanted} is not in {names:?}");
+        }
     }
 }

@@ -12,12 +12,15 @@
 //! - Every record that was made is counted once, as exported (a collector acknowledged it), as
 //!   dropped by the ring, as dropped by the exporter, or as not sampled. A batch whose
 //!   acknowledgement was lost counts as dropped, although the collector may have it.
+//! - Metrics go beside the traces: a collector that takes none of them delays no trace.
 //! - Nothing is logged more often than every 30 seconds.
 
 mod config;
 mod events;
+mod export_state;
 mod exporter;
 mod metrics_message;
+mod metrics_pump;
 mod protobuf;
 mod pump;
 mod resource;
@@ -29,5 +32,6 @@ mod transport;
 mod tests;
 
 pub use config::{ExporterConfig, ExporterError, Protocol, TelemetryConfig};
-pub(crate) use events::{EventKind, EventSender, EventTotals, GuestEvent};
+pub use events::EventTotals;
+pub(crate) use events::{EventKind, EventSender, GuestEvent};
 pub use exporter::{ExportTotals, Exporter, ExporterHandle};

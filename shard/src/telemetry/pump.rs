@@ -1,41 +1,32 @@
 //! The exporting thread's loop: ring → batch → collector.
 
 use std::collections::VecDeque;
-use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use prost::Message as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use vyr_core::metrics::Snapshot;
 use vyr_core::trace::Reader;
 
 use super::config::ExporterConfig;
 use super::events::{EventBatch, EventReceiver};
+use super::export_state::ExportState;
 use super::exporter::ExportCounts;
-use super::metrics_message::{Period, metrics_message};
 use super::resource::Resource;
 use super::spans::{SpanBatch, Spans};
 use super::transport::{Signal, Transport, Verdict};
-use crate::clock;
 
 /// Shortest and longest pause between two looks into the ring. The longest lets a full ring of the
 /// default size absorb 300,000 records per second; looking finds less to do after that.
 const LOOK_MIN: Duration = Duration::from_millis(2);
 const LOOK_MAX: Duration = Duration::from_millis(50);
 
-/// Shortest time between two warnings.
-const WARNING_PAUSE: Duration = Duration::from_secs(30);
-
 /// Moves records from the ring towards the collector.
 pub(super) struct Pump {
     config: ExporterConfig,
     reader: Reader,
     counts: Arc<ExportCounts>,
-    metrics: MetricsSlot,
     events: EventReceiver,
     /// When events of guests were sent last, or had nothing to send.
     events_sent: Instant,
@@ -46,15 +37,13 @@ pub(super) struct Pump {
     /// Batches that wait behind the one that is on its way.
     ready: VecDeque<SpanBatch>,
     look: Duration,
-    warned: Option<Instant>,
-    /// Whether the last batch was not accepted.
-    failing: bool,
+    traces: ExportState,
+    logs: ExportState,
 }
 
 /// Where what is sent comes from.
 pub(super) struct Sources {
     pub(super) reader: Reader,
-    pub(super) metrics: MetricsSlot,
     pub(super) events: EventReceiver,
 }
 
@@ -65,39 +54,8 @@ pub(super) struct Sender {
     pub(super) start_unix_ns: u64,
 }
 
-impl Sender {
-    fn metrics(&self, snapshot: &Snapshot) -> Bytes {
-        let period = Period {
-            start_unix_ns: self.start_unix_ns,
-            end_unix_ns: clock::unix_ns(),
-        };
-        let message = metrics_message(snapshot, &self.resource, period);
-        message.encode_to_vec().into()
-    }
-}
-
-/// The last metrics that the shard has offered, until they are sent.
-#[derive(Clone, Default)]
-pub(super) struct MetricsSlot(Arc<Mutex<Option<Snapshot>>>);
-
-impl MetricsSlot {
-    pub(super) fn put(&self, snapshot: Snapshot) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
-    }
-
-    fn take(&self) -> Option<Snapshot> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-impl fmt::Debug for MetricsSlot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("MetricsSlot").finish()
-    }
-}
-
 /// When to end: set once, by the shard.
-type Stop = watch::Receiver<Option<Instant>>;
+pub(super) type Stop = watch::Receiver<Option<Instant>>;
 
 impl Pump {
     pub(super) fn new(
@@ -111,14 +69,13 @@ impl Pump {
             config,
             reader: sources.reader,
             counts,
-            metrics: sources.metrics,
             events: sources.events,
             events_sent: Instant::now(),
             oldest: Instant::now(),
             ready: VecDeque::new(),
             look: LOOK_MAX,
-            warned: None,
-            failing: false,
+            traces: ExportState::new("traces"),
+            logs: ExportState::new("guests' logs"),
         }
     }
 
@@ -128,7 +85,6 @@ impl Pump {
         loop {
             let stopping = is_stopping(&stop);
             self.fill();
-            self.send_metrics(sender, &mut stop).await;
             if self.events_are_due(stopping) && !self.send_events(sender, &mut stop).await {
                 break;
             }
@@ -208,7 +164,7 @@ impl Pump {
         };
         let dropped = verdict.dropped_of(size);
         self.count(size, dropped);
-        self.tell(dropped, &verdict.why);
+        self.tell(Signal::Traces, dropped, &verdict.why);
         self.spans.recycle(batch);
         true
     }
@@ -226,22 +182,6 @@ impl Pump {
                 () = tokio::time::sleep(self.look) => self.fill(),
                 () = deadline(stop) => return None,
             }
-        }
-    }
-
-    /// Sends the shard's metrics if it has offered some since the last time. What fails is not kept:
-    /// the next ones have all that was counted.
-    async fn send_metrics(&mut self, sender: &Sender, stop: &mut Stop) {
-        let Some(snapshot) = self.metrics.take() else {
-            return;
-        };
-        let request = sender.metrics(&snapshot);
-        let sending = sender.transport.send(Signal::Metrics, request);
-        let Some(verdict) = self.go_on_until(sending, stop).await else {
-            return;
-        };
-        if !verdict.accepted {
-            self.tell(1, &verdict.why);
         }
     }
 
@@ -280,7 +220,7 @@ impl Pump {
         };
         let dropped = verdict.dropped_of(batch.events);
         self.events.count(batch, dropped);
-        self.tell(dropped, &verdict.why);
+        self.tell(batch.kind.signal(), dropped, &verdict.why);
         true
     }
 
@@ -293,28 +233,17 @@ impl Pump {
             .fetch_add((size - dropped) as u64, Ordering::Release);
     }
 
-    /// Logs the first failure, then one line in a while, and the recovery.
-    fn tell(&mut self, dropped: usize, why: &str) {
+    fn tell(&mut self, signal: Signal, dropped: usize, why: &str) {
         let endpoint = &self.config.endpoint;
+        let records_dropped = || self.counts.dropped.load(Ordering::Relaxed);
+        let (state, dropped_so_far) = match signal {
+            Signal::Logs => (&mut self.logs, None),
+            Signal::Traces | Signal::Metrics => (&mut self.traces, Some(records_dropped())),
+        };
         if dropped == 0 {
-            if std::mem::take(&mut self.failing) {
-                tracing::info!(endpoint, "traces are exported again");
-            }
-            return;
-        }
-        self.failing = true;
-        if self
-            .warned
-            .is_none_or(|warned| warned.elapsed() >= WARNING_PAUSE)
-        {
-            self.warned = Some(Instant::now());
-            let dropped_so_far = self.counts.dropped.load(Ordering::Relaxed);
-            tracing::warn!(
-                endpoint,
-                why,
-                dropped_so_far,
-                "traces are not exported; tasks go on"
-            );
+            state.accepted(endpoint);
+        } else {
+            state.refused(endpoint, why, dropped_so_far);
         }
     }
 
@@ -335,12 +264,12 @@ impl Pump {
 }
 
 /// Whether the shard said stop, or let go of its handle.
-fn is_stopping(stop: &Stop) -> bool {
+pub(super) fn is_stopping(stop: &Stop) -> bool {
     stop.borrow().is_some() || stop.has_changed().is_err()
 }
 
 /// Ends when the time to send is over: at the deadline of the stop, or with the handle.
-async fn deadline(stop: &mut Stop) {
+pub(super) async fn deadline(stop: &mut Stop) {
     loop {
         let end = *stop.borrow_and_update();
         match end {

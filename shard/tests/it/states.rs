@@ -9,6 +9,7 @@ use vyr_core::limits::{STATE_BINDINGS_MAX, ShardLimits, StateLimits};
 use vyr_core::problem::Code;
 use vyr_core::state::{Binding, Mode};
 use vyr_core::task::Status;
+use vyr_core::trace::{Record, Step};
 use vyr_shard::state::{Call, Reply};
 use vyr_shard::{Error, Shard, Task};
 
@@ -473,5 +474,33 @@ fn a_bucket_that_an_earlier_task_opened_is_of_no_use_to_the_next() {
             "{answer}"
         );
         assert_eq!(invoke("/a/get/k", &binding).await.0, "secret\n");
+    });
+}
+
+#[test]
+fn binds_of_a_task_that_is_refused_leave_no_span() {
+    on_each_executor(ShardLimits::default(), async |shard| {
+        let probe = state_probe(&shard).await;
+        let state = bound(create(&shard, LINGERING), "a", Mode::Rw);
+        let binds = || {
+            let chosen = |record: &Record| (record.step == Step::Bind).then_some(*record);
+            shard.recent().since(0, usize::MAX, chosen).items
+        };
+        let task = start(&shard, probe, "a set k v", std::slice::from_ref(&state)).await;
+        let task = task.expect("accepted");
+        ended(&task).await;
+        let told = binds();
+        assert_eq!(told.len(), 1);
+        assert_eq!(
+            (told[0].task, told[0].parent),
+            (task.id(), Some(task.trace().span_id))
+        );
+        shard.refuse_tasks();
+        let refused = start(&shard, probe, "a set k v", &[state]).await;
+        assert_eq!(
+            refused.err().map(|error| error.code()),
+            Some(Code::Overloaded)
+        );
+        assert_eq!(binds().len(), 1);
     });
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use vyr_core::limits::ShardLimits;
+use vyr_core::metrics::Value;
 use vyr_core::problem::Code;
 use vyr_core::task::Status;
 use vyr_shard::rt;
@@ -71,6 +72,31 @@ fn a_spinning_guest_lets_others_run() {
         assert_eq!(spinning.status(), Status::Running);
         spinning.cancel();
         ended(&spinning).await;
+    });
+}
+
+#[test]
+fn the_time_of_a_spinning_guest_is_counted_while_it_spins_and_once() {
+    on_each_executor(ShardLimits::default(), async |shard| {
+        let probe = probe(&shard).await;
+        let cpu_ns = || {
+            let families = shard.metrics().families.into_iter();
+            let mut families = families.filter(|family| family.name == "vyr_artifact_cpu_seconds");
+            let series = families.next().expect("it is there").series.into_iter();
+            let times = series.map(|series| match series.value {
+                Value::TimeCounter(time_ns) => time_ns,
+                other => panic!("{other:?}"),
+            });
+            times.sum::<u64>()
+        };
+        let spin = submit(&shard, probe, &["spin"]);
+        let spinning = shard.submit(spin).await.expect("it is accepted").task;
+        until("its time is seen", || cpu_ns() > 50_000_000).await;
+        assert_eq!(spinning.status(), Status::Running);
+        spinning.cancel();
+        ended(&spinning).await;
+        let told_us = spinning.describe().usage.cpu_us;
+        assert_eq!(cpu_ns() / 1000, told_us, "nothing is counted twice");
     });
 }
 

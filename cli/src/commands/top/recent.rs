@@ -75,12 +75,8 @@ impl Recent {
             return;
         }
         if !self.unfinished.contains_key(&id) {
+            self.make_room();
             self.unfinished_order.push_back(id);
-            while self.unfinished_order.len() > UNFINISHED_MAX {
-                if let Some(oldest) = self.unfinished_order.pop_front() {
-                    self.unfinished.remove(&oldest);
-                }
-            }
         }
         let steps = self.unfinished.entry(id).or_default();
         let step = Step::of(span);
@@ -97,6 +93,21 @@ impl Recent {
     /// The steps that a task which still runs has finished.
     pub(crate) fn finished_steps(&self, id: TaskId) -> &[Step] {
         self.unfinished.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Forgets the unfinished task that is oldest if there is no room for one more.
+    fn make_room(&mut self) {
+        while self.unfinished.len() >= UNFINISHED_MAX
+            && let Some(oldest) = self.unfinished_order.pop_front()
+        {
+            self.unfinished.remove(&oldest);
+        }
+        // Those that have finished are gone through now and then, not at the end of each.
+        if self.unfinished_order.len() >= 2 * UNFINISHED_MAX {
+            let unfinished = &self.unfinished;
+            self.unfinished_order
+                .retain(|id| unfinished.contains_key(id));
+        }
     }
 
     fn finish(&mut self, task: RecentTask) {
@@ -149,6 +160,7 @@ pub(crate) mod tests {
             "startTimeUnixNano": times_ns[0].to_string(), "endTimeUnixNano": times_ns[1].to_string(),
         });
         if name == "task" {
+            attributes.push(text("vyr.step", "task"));
             attributes.push(text("vyr.task.status", status));
             span["parentSpanId"] = serde_json::Value::Null;
         }
@@ -217,6 +229,19 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_long_task_keeps_its_first_steps_however_many_short_ones_pass() {
+        let mut recent = Recent::default();
+        let long = id(u64::MAX >> 8);
+        recent.add(&span(long, "queue", [1, 2], "running"));
+        for number in 0..10 * UNFINISHED_MAX as u64 {
+            recent.add(&span(id(number), "queue", [1, 2], "running"));
+            recent.add(&span(id(number), "task", [1, 3], "succeeded"));
+            assert!(recent.unfinished_order.len() <= 2 * UNFINISHED_MAX);
+        }
+        assert_eq!(recent.finished_steps(long).len(), 1);
+    }
+
+    #[test]
     fn tasks_that_never_end_do_not_pile_up() {
         let mut recent = Recent::default();
         for number in 0..10 * UNFINISHED_MAX as u64 {
@@ -227,7 +252,7 @@ pub(crate) mod tests {
             recent.add(&span(id(u64::MAX >> 8), &name, [1, 2], "running"));
         }
         assert!(recent.unfinished.len() <= UNFINISHED_MAX);
-        assert!(recent.unfinished_order.len() <= UNFINISHED_MAX);
+        assert!(recent.unfinished_order.len() <= 2 * UNFINISHED_MAX);
         assert_eq!(recent.finished_steps(id(u64::MAX >> 8)).len(), STEPS_MAX);
         assert!(recent.finished_steps(id(0)).is_empty());
     }

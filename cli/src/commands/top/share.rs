@@ -68,7 +68,7 @@ impl Shares {
     /// Where the time of a task with these steps went.
     pub(crate) fn of(steps: &[Step], duration_ns: u64) -> Self {
         let time = |name: &str| {
-            let steps = steps.iter().filter(|step| step.name == name);
+            let steps = steps.iter().filter(|step| step.own_name() == Some(name));
             steps.map(Step::duration_ns).sum::<u64>()
         };
         let execute = time("execute");
@@ -120,7 +120,7 @@ fn covered_ns(steps: &[Step]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::traces::waterfall::tests::step;
+    use crate::commands::traces::waterfall::tests::{guests_step, step};
 
     #[test]
     fn calls_that_overlap_count_once_and_are_not_execution() {
@@ -136,6 +136,16 @@ mod tests {
         assert_eq!(shares.0, [10, 10, 30, 30, 20]);
         let cells = shares.cells(10).map(|(_, cells)| cells);
         assert_eq!(cells, [1, 1, 3, 3, 2]);
+    }
+
+    #[test]
+    fn a_guests_span_counts_for_nothing_whatever_its_name() {
+        let steps = [
+            step("1", None, "execute", [0, 10]),
+            guests_step("2", "execute", [0, 10]),
+            guests_step("3", "queue", [0, 10]),
+        ];
+        assert_eq!(Shares::of(&steps, 10).0, [0, 0, 10, 0, 0]);
     }
 
     #[test]

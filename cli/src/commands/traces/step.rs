@@ -14,6 +14,8 @@ pub(crate) struct Step {
     parent: Option<String>,
     /// What was done.
     pub(crate) name: String,
+    /// Whether the guest recorded it, whatever its name.
+    is_guests: bool,
     /// When it began, nanoseconds since the Unix epoch.
     pub(crate) start_unix_ns: u64,
     /// When it ended, nanoseconds since the Unix epoch.
@@ -31,11 +33,17 @@ impl Step {
             id: shortened(&span.span_id),
             parent: span.parent_span_id.as_deref().map(shortened),
             name: shortened(&span.name),
+            is_guests: span.step() == Some("guest"),
             start_unix_ns: span.start_unix_ns,
             end_unix_ns: span.end_unix_ns.max(span.start_unix_ns),
             is_outgoing: span.is_outgoing(),
             error: span.error().map(shortened),
         }
+    }
+
+    /// The name of the step of VYR's that it is; none of a guest's.
+    pub(crate) fn own_name(&self) -> Option<&str> {
+        (!self.is_guests).then_some(self.name.as_str())
     }
 
     /// How long it took, nanoseconds.

@@ -119,12 +119,24 @@ pub(crate) mod tests {
 
     /// A step from its JSON, as all come.
     pub(crate) fn step(id: &str, parent: Option<&str>, name: &str, times_ns: [u64; 2]) -> Step {
-        let span = serde_json::json!({
+        let span = span(id, parent, name, times_ns);
+        Step::of(&serde_json::from_value(span).expect("a span"))
+    }
+
+    /// A span of a guest's own.
+    pub(crate) fn guests_step(id: &str, name: &str, times_ns: [u64; 2]) -> Step {
+        let mut span = span(id, None, name, times_ns);
+        let step = serde_json::json!({"key": "vyr.step", "value": {"stringValue": "guest"}});
+        span["attributes"] = vec![step].into();
+        Step::of(&serde_json::from_value(span).expect("a span"))
+    }
+
+    fn span(id: &str, parent: Option<&str>, name: &str, times_ns: [u64; 2]) -> serde_json::Value {
+        serde_json::json!({
             "traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": id, "parentSpanId": parent,
             "name": name, "kind": if name == "GET" { 3 } else { 1 },
             "startTimeUnixNano": times_ns[0].to_string(), "endTimeUnixNano": times_ns[1].to_string(),
-        });
-        Step::of(&serde_json::from_value(span).expect("a span"))
+        })
     }
 
     #[test]

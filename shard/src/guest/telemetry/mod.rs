@@ -7,6 +7,7 @@
 //! - A guest's spans and logs are in its task's trace, whatever it says.
 //! - A task makes a bounded number of events of bounded size ([`vyr_core::limits`]); what exceeds either is
 //!   counted. Nothing here waits.
+//! - No span of a guest can be taken for one of VYR's: not by its id, its attributes or its time.
 
 mod bindings;
 mod export;
@@ -34,6 +35,8 @@ pub(super) struct Telemetry {
     log: Log,
     /// The guest's own spans that have begun and not ended, outermost first.
     open: Vec<SpanId>,
+    /// Spans of the task that watchers were shown.
+    shown: u32,
 }
 
 struct HasTelemetry;
@@ -49,6 +52,7 @@ impl Telemetry {
             subject,
             log,
             open: Vec::new(),
+            shown: 0,
         }
     }
 
@@ -56,6 +60,7 @@ impl Telemetry {
     pub(super) fn attach(&mut self, subject: Subject) {
         self.subject = subject;
         self.open.clear();
+        self.shown = 0;
     }
 
     /// The innermost span that is open: one of the guest's, or the task's.

@@ -5,6 +5,7 @@ use opentelemetry_proto::tonic::logs::v1::{LogRecord, SeverityNumber};
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{Span, Status};
+use vyr_core::limits::GUEST_EVENTS_PER_TASK_MAX;
 use vyr_core::trace::{SpanId, TraceId};
 use wasmtime::component::{Linker, Val};
 
@@ -15,6 +16,7 @@ use super::{HasTelemetry, Telemetry, text};
 use crate::clock;
 use crate::guest::Guest;
 use crate::steps::GuestSpan;
+use crate::task::unix_ms_of;
 
 /// OTLP's flags of a span: sampled, and its parent is known not to be remote.
 const FLAGS: u32 = 0x101;
@@ -38,19 +40,22 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
 
 impl tracing::Host for Telemetry {
     fn on_start(&mut self, context: tracing::SpanContext) -> wasmtime::Result<()> {
-        if let Some(span) = span_id(&context.span_id) {
+        if let Some(span) = self.own_id(&context.span_id) {
             self.begin(span);
         }
         Ok(())
     }
 
     fn on_end(&mut self, data: tracing::SpanData) -> wasmtime::Result<()> {
-        let id = span_id(&data.span_context.span_id).unwrap_or_else(|| self.steps.span_id());
+        let id = self.own_id(&data.span_context.span_id);
+        let id = id.unwrap_or_else(|| self.steps.span_id());
         self.end(id);
         let parent = span_id(&data.parent_span_id).filter(|parent| *parent != id);
         let parent = parent.unwrap_or(self.subject.trace.span_id);
-        let start_unix_ns = unix_ns(data.start_time);
-        let end_unix_ns = unix_ns(data.end_time).max(start_unix_ns);
+        let now_ns = clock::unix_ns();
+        let within = |time| unix_ns(time).max(self.began_unix_ns()).min(now_ns);
+        let start_unix_ns = within(data.start_time);
+        let end_unix_ns = within(data.end_time).max(start_unix_ns);
         let seen = GuestSpan {
             id,
             parent,
@@ -58,7 +63,10 @@ impl tracing::Host for Telemetry {
             start_unix_ns,
             end_unix_ns,
         };
-        self.steps.guest_span(&self.subject, &seen);
+        if self.shown < GUEST_EVENTS_PER_TASK_MAX {
+            self.shown += 1;
+            self.steps.guest_span(&self.subject, &seen);
+        }
         self.log.told(None, |export| {
             export.span(|| {
                 let (scope, span) = span(data);
@@ -85,6 +93,16 @@ impl tracing::Host for Telemetry {
 }
 
 impl Telemetry {
+    /// The id of a span of the guest's own. The root's is not: what claimed it would take the root's place.
+    fn own_id(&self, text: &str) -> Option<SpanId> {
+        span_id(text).filter(|id| *id != self.subject.trace.span_id)
+    }
+
+    /// When the task was submitted, to the millisecond; no span of its guest began before.
+    fn began_unix_ns(&self) -> u64 {
+        unix_ms_of(self.subject.task).saturating_mul(1_000_000)
+    }
+
     fn context_of(&self, span: SpanId) -> tracing::SpanContext {
         let trace = &self.subject.trace;
         let flags = if trace.sampled {
@@ -261,7 +279,101 @@ fn hex(text: &str, digits: usize) -> Option<u128> {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
+    use vyr_core::digest::Digest;
+    use vyr_core::id::{ShardLife, ShardNumber, TaskIdSource};
+    use vyr_core::limits::ShardLimits;
+    use vyr_core::task::Kind;
+    use vyr_core::trace::Record;
+
+    use super::tracing::Host as _;
     use super::*;
+    use crate::guest::{Kept, Log};
+    use crate::steps::{Steps, Subject};
+    use crate::telemetry::TelemetryConfig;
+
+    fn told() -> (Rc<Steps>, Telemetry) {
+        let (limits, telemetry) = (ShardLimits::default(), TelemetryConfig::default());
+        let steps = Steps::start(ShardNumber(0), &limits, None, telemetry, 1).expect("it starts");
+        let steps = Rc::new(steps);
+        let mut tasks = TaskIdSource::new(ShardNumber(0), ShardLife(0), 1);
+        let subject = Subject {
+            task: tasks.next(std::time::SystemTime::now()),
+            artifact: Some(Digest::of(b"artifact")),
+            kind: Kind::Command,
+            trace: steps.trace(None),
+            cold: false,
+        };
+        let telemetry = Telemetry::new(Rc::clone(&steps), subject, Log::new(Kept::new(0)));
+        (steps, telemetry)
+    }
+
+    fn seen(steps: &Steps) -> Vec<Record> {
+        let records = steps.recent().since(0, usize::MAX, |record| Some(*record));
+        records.items
+    }
+
+    /// A span that claims to be the task's own root, of all time.
+    fn forged(telemetry: &mut Telemetry) -> tracing::SpanData {
+        let time = |seconds| Datetime {
+            seconds,
+            nanoseconds: 0,
+        };
+        tracing::SpanData {
+            span_context: telemetry.outer_span_context().expect("a context"),
+            parent_span_id: String::new(),
+            span_kind: tracing::SpanKind::Internal,
+            name: "task".into(),
+            start_time: time(0),
+            end_time: time(u64::MAX),
+            attributes: Vec::new(),
+            events: Vec::new(),
+            links: Vec::new(),
+            status: tracing::Status::Unset,
+            instrumentation_scope: tracing::InstrumentationScope {
+                name: "forger".into(),
+                version: None,
+                schema_url: None,
+                attributes: Vec::new(),
+            },
+            dropped_attributes: 0,
+            dropped_events: 0,
+            dropped_links: 0,
+        }
+    }
+
+    #[test]
+    fn a_span_that_claims_to_be_the_root_is_one_below_it_in_the_tasks_time() {
+        let (steps, mut telemetry) = told();
+        let root = telemetry.subject.trace.span_id;
+        let context = telemetry.outer_span_context().expect("a context");
+        telemetry.on_start(context).expect("it is taken");
+        assert!(telemetry.open.is_empty());
+        let span = forged(&mut telemetry);
+        telemetry.on_end(span).expect("it is taken");
+        let record = seen(&steps)[0];
+        assert!(record.span_id != root && record.parent == Some(root));
+        let (began, now) = (telemetry.began_unix_ns(), clock::unix_ns());
+        assert!((began..=now).contains(&record.start_unix_ns));
+        assert!(record.start_unix_ns + record.duration_ns <= now);
+    }
+
+    #[test]
+    fn watchers_are_shown_no_more_than_a_tasks_bound() {
+        let (steps, mut telemetry) = told();
+        let flood = |telemetry: &mut Telemetry| {
+            for _ in 0..2 * GUEST_EVENTS_PER_TASK_MAX {
+                let span = forged(telemetry);
+                telemetry.on_end(span).expect("it is taken");
+            }
+        };
+        flood(&mut telemetry);
+        assert_eq!(seen(&steps).len(), GUEST_EVENTS_PER_TASK_MAX as usize);
+        telemetry.attach(telemetry.subject);
+        flood(&mut telemetry);
+        assert_eq!(seen(&steps).len(), 2 * GUEST_EVENTS_PER_TASK_MAX as usize);
+    }
 
     #[test]
     fn ids_that_are_none_are_not_taken() {

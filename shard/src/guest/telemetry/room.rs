@@ -13,6 +13,9 @@ const ITEM_BYTES: usize = 32;
 /// deep, and with them the events of other tasks.
 const DEPTH_MAX: usize = 8;
 
+/// How the names of attributes begin that only VYR gives.
+const RESERVED_PREFIX: &str = "vyr.";
+
 /// What is left of the room for one event.
 pub(super) struct Room {
     bytes: usize,
@@ -43,11 +46,12 @@ impl Room {
         left.is_some()
     }
 
-    /// Those for which there is room; the others are counted.
+    /// Those for which there is room, and which do not claim to be VYR's; the others are counted.
     pub(super) fn attributes(&mut self, given: Vec<KeyValue>, dropped: &mut u32) -> Vec<Pair> {
         let mut pairs = Vec::new();
         for KeyValue { key, value } in given {
-            if self.item(key.len().saturating_add(value.len())) {
+            let is_own = !key.starts_with(RESERVED_PREFIX);
+            if is_own && self.item(key.len().saturating_add(value.len())) {
                 pairs.push(pair(key, any_value(&value)));
             } else {
                 *dropped = dropped.saturating_add(1);
@@ -148,6 +152,19 @@ mod tests {
         for depth in [DEPTH_MAX + 1, 1000, 100_000] {
             assert!(matches!(nested(depth), Some(Value::StringValue(_))));
         }
+    }
+
+    #[test]
+    fn attributes_that_only_vyr_gives_are_not_taken_and_counted() {
+        let mut dropped = 0;
+        let pairs = vec![
+            given("vyr.task.id", "1"),
+            given("vyrtual", "1"),
+            given("vyr.x", "1"),
+        ];
+        let pairs = Room::new().attributes(pairs, &mut dropped);
+        let keys: Vec<_> = pairs.iter().map(|pair| pair.key.as_str()).collect();
+        assert_eq!((keys, dropped), (vec!["vyrtual"], 2));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Collectors that are down, slow or wrong: nothing is lost without being counted.
 
 use std::net::TcpListener;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use vyr_core::metrics::Snapshot;
 use vyr_core::trace::Ring;
 
 use super::super::{ExportTotals, Exporter, ExporterConfig};
@@ -43,7 +44,7 @@ fn the_pause_that_a_collector_asks_for_is_kept() {
     let sink = Sink::start(&[Answer::Throttle(1)]);
     let (writer, reader) = Ring::new(64);
     let handle = Exporter::start(quick(&sink.endpoint()), reader).expect("it starts");
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     Tasks::new().write(&writer, 1);
     let totals = handle.flush_and_stop(FLUSH);
     assert_eq!((totals.exported, totals.dropped_export), (STEPS, 0));
@@ -196,4 +197,53 @@ fn under_load_with_a_failing_collector_every_record_is_counted_once() {
         (exported + dropped_export, dropped_ring)
     );
     assert!(exported > 0 && dropped_export > 0, "{totals:?}");
+}
+
+#[test]
+fn metrics_that_hang_delay_no_trace() {
+    let sink = Sink::start(&[]);
+    sink.answer_metrics(Answer::Hang);
+    let (writer, reader) = Ring::new(64);
+    let config = ExporterConfig {
+        timeout: Duration::from_secs(60),
+        ..quick(&sink.endpoint())
+    };
+    let handle = Exporter::start(config, reader).expect("it starts");
+    handle.offer_metrics(Snapshot::default());
+    until(|| sink.metrics_requests() == 1);
+    let mut tasks = Tasks::new();
+    for sent in 1..=3 {
+        tasks.write(&writer, 1);
+        wait_for(&handle, "export", |totals| totals.exported == sent * STEPS);
+    }
+    assert_eq!(sink.metrics_requests(), 1, "it still hangs");
+    let totals = handle.flush_and_stop(Duration::from_millis(100));
+    assert_eq!((totals.exported, totals.dropped_export), (3 * STEPS, 0));
+}
+
+#[test]
+fn metrics_that_nobody_takes_are_tried_once_and_the_last_before_the_end() {
+    for bad in [Answer::Status(404), Answer::Status(503)] {
+        let sink = Sink::start(&[]);
+        sink.answer_metrics(bad);
+        let (writer, reader) = Ring::new(64);
+        let handle = Exporter::start(quick(&sink.endpoint()), reader).expect("it starts");
+        for offered in 1..=3 {
+            handle.offer_metrics(Snapshot::default());
+            until(|| sink.metrics_requests() == offered);
+        }
+        Tasks::new().write(&writer, 2);
+        handle.offer_metrics(Snapshot::default());
+        let totals = handle.flush_and_stop(FLUSH);
+        assert_eq!((totals.exported, totals.dropped_export), (2 * STEPS, 0));
+        assert_eq!(sink.metrics_requests(), 4, "{bad:?}");
+    }
+}
+
+fn until(mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + FLUSH;
+    while !condition() {
+        assert!(Instant::now() < end, "in vain");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }

@@ -39,6 +39,9 @@ struct Shared {
     /// Batches that were accepted, with the path and headers they came with.
     accepted: Vec<Batch>,
     requests: usize,
+    /// What becomes of metrics, if they are not like the others.
+    metrics: Option<Answer>,
+    metrics_requests: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -89,6 +92,15 @@ impl Sink {
             }
         });
         Self { address, shared }
+    }
+
+    /// Treats metrics so, and the script is for the others only.
+    pub(super) fn answer_metrics(&self, answer: Answer) {
+        lock(&self.shared).metrics = Some(answer);
+    }
+
+    pub(super) fn metrics_requests(&self) -> usize {
+        lock(&self.shared).metrics_requests
     }
 
     pub(super) fn endpoint(&self) -> String {
@@ -162,13 +174,19 @@ fn serve(stream: TcpStream, shared: &Mutex<Shared>) -> Option<()> {
         let (mut request, mut logs) = Default::default();
         if path.ends_with("/v1/logs") {
             logs = ExportLogsServiceRequest::decode(&*body).expect("the body is protobuf");
-        } else {
+        } else if !path.ends_with("/v1/metrics") {
             request = ExportTraceServiceRequest::decode(&*body).expect("the body is protobuf");
         }
         let answer = {
             let mut shared = lock(shared);
-            shared.requests += 1;
-            let answer = shared.script.pop_front().unwrap_or(Answer::Accept);
+            let metrics = shared.metrics.filter(|_| path.ends_with("/v1/metrics"));
+            let answer = if let Some(answer) = metrics {
+                shared.metrics_requests += 1;
+                answer
+            } else {
+                shared.requests += 1;
+                shared.script.pop_front().unwrap_or(Answer::Accept)
+            };
             if matches!(answer, Answer::Accept | Answer::Reject(_)) {
                 shared.accepted.push(Batch {
                     path,

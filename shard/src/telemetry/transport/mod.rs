@@ -117,6 +117,17 @@ impl Transport {
         }
     }
 
+    /// Sends one request once.
+    pub(super) async fn send_once(&self, signal: Signal, request: Bytes) -> Verdict {
+        match self.attempt(signal, request).await {
+            Attempt::Accepted(answer) => read_answer(answer),
+            Attempt::Refused(why) | Attempt::Again { why, .. } => Verdict {
+                why,
+                ..Verdict::default()
+            },
+        }
+    }
+
     async fn attempt(&self, signal: Signal, request: Bytes) -> Attempt {
         match &self.client {
             Client::Http(client) => client.attempt(signal, request).await,

@@ -93,11 +93,11 @@ pub(super) fn steps(
 
 /// The part of a task's time that a step is shown as.
 fn part_of(step: &Step) -> Part {
-    match step.name.as_str() {
+    match step.own_name() {
         _ if step.is_outgoing => Part::Outgoing,
-        "queue" => Part::Queue,
-        "instantiate" => Part::Instantiate,
-        "execute" => Part::Execute,
+        Some("queue") => Part::Queue,
+        Some("instantiate") => Part::Instantiate,
+        Some("execute") => Part::Execute,
         _ => Part::Other,
     }
 }
