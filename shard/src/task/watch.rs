@@ -31,7 +31,7 @@ impl Watch {
 
     /// Shows every task that runs.
     pub(crate) fn visit(&self, visit: impl FnMut(&Rc<Task>)) {
-        self.running.borrow().values().for_each(visit);
+        self.running.borrow().iter().for_each(visit);
     }
 
     /// Watches a task that was set running, until [`Watch::remove`].
