@@ -97,7 +97,8 @@ export function takeEnded(documents) {
       took_ns: Math.max((one.ended_ms - one.submitted_ms) * 1e6, sum_ns),
       start_ns: at_ns,
       spans: steps.map(([name, ns]) => {
-        const span = { name, startTimeUnixNano: at_ns, endTimeUnixNano: at_ns + BigInt(ns) };
+        const attributes = [{ key: "vyr.step", value: { stringValue: name } }];
+        const span = { name, attributes, startTimeUnixNano: at_ns, endTimeUnixNano: at_ns + BigInt(ns) };
         at_ns = span.endTimeUnixNano;
         return span;
       }),
