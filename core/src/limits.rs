@@ -176,6 +176,9 @@ pub struct ShardLimits {
     pub running_max: usize,
     /// Tasks that wait for their turn; one more is refused.
     pub queued_max: usize,
+    /// How long a request may wait for its guest, milliseconds, before it is refused. That is done only while
+    /// requests have waited for most of a second, and takes a tenth of the guests' time at most.
+    pub request_wait_ms_max: u64,
     /// Finished commands that are kept for reading.
     pub finished_max: usize,
     /// Finished HTTP tasks that are kept for reading. Their clients have had their answers, and under load they
@@ -210,6 +213,7 @@ impl Default for ShardLimits {
         Self {
             running_max: 256,
             queued_max: 1024,
+            request_wait_ms_max: 100,
             finished_max: 4096,
             finished_http_max: 256,
             finished_bytes_max: 256 * MIB,

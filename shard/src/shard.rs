@@ -20,7 +20,7 @@ use vyr_core::state::Binding;
 use vyr_core::task::{self, Kind, Status, TaskError, Usage};
 use vyr_core::trace::{Exchange, Method, Recent};
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Ticket};
 use crate::artifact::{CompiledCache, Compiler, Loaded, Loader, Preparer};
 use crate::clock;
 use crate::engine::Engine;
@@ -86,7 +86,7 @@ pub struct Shard {
     life: ShardLife,
     limits: ShardLimits,
     task_cap: TaskLimits,
-    admission: Rc<Admission>,
+    pub(crate) admission: Rc<Admission>,
     loader: Loader,
     store: Arc<Store>,
     compiled: CompiledCache,
@@ -307,7 +307,7 @@ impl Shard {
         }
         let id = self.next_id();
         // Admitted first: a state that nobody else is bound to ends with a binding that is given up.
-        let ticket = self.admit()?;
+        let ticket = self.counted(self.admission.admit())?;
         let (bindings, binds) = self
             .bind_all(id, &submit.bindings, &loaded, &limits)
             .await?;
@@ -397,7 +397,8 @@ impl Shard {
         let limits = loaded.limits;
         let id = self.next_id();
         // Admitted first: a state that nobody else is bound to ends with a binding that is given up.
-        let ticket = self.admit()?;
+        let now_ns = clock::monotonic_ns();
+        let ticket = self.counted(self.admission.admit_request(arrival.received_ns, now_ns))?;
         let (bindings, binds) = self.bind_all(id, bindings, &loaded, &limits).await?;
         let task = self.new_task(NewTask {
             id,
@@ -530,10 +531,9 @@ impl Shard {
         Ok((loaded, cold))
     }
 
-    fn admit(&self) -> Result<crate::admission::Ticket, Error> {
-        self.admission
-            .admit()
-            .inspect_err(|_| self.metrics.task_refused())
+    /// Counts a refusal.
+    fn counted(&self, ticket: Result<Ticket, Error>) -> Result<Ticket, Error> {
+        ticket.inspect_err(|_| self.metrics.task_refused())
     }
 
     /// Binds a state to a task that waits for its turn.

@@ -146,3 +146,82 @@ fn an_overloaded_shard_says_when_to_come_back() {
         200
     );
 }
+
+#[test]
+fn requests_that_waited_too_long_are_refused_and_the_others_are_served() {
+    let config = tempfile::tempdir().expect("a temporary directory");
+    let file = config.path().join("vyr.toml");
+    let load = |config: &str| {
+        std::fs::write(&file, config).expect("writable");
+        let file = file.to_str().expect("UTF-8");
+        let node = Node::with_artifact(&["--shards", "1", "--config", file], "hello.wasm", "hello");
+        let url = format!("http://{}/run/hello/", node.address());
+        let closed = ["bench", "load", &url, "--closed", "--output", "json"];
+        let size = ["--connections", "256", "--requests", "30000"];
+        let output = run(&[&closed[..], &size[..]].concat(), b"");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("{}", stderr(&output)));
+        let answers = |status: &str| report["statuses"][status].as_u64().unwrap_or(0);
+        (answers("200"), answers("503"))
+    };
+    let (served, refused) = load("[limits.shard]\nrequest_wait_ms_max = 1\n");
+    assert_eq!(served + refused, 30_000);
+    assert!(refused > 100, "{refused} of 30000 were refused");
+    assert!(served > refused, "{served} were served, {refused} refused");
+    assert_eq!(
+        load("[limits.shard]\nrequest_wait_ms_max = 60000\n"),
+        (30_000, 0)
+    );
+}
+
+#[test]
+fn guests_that_compute_do_not_hold_their_shard() {
+    const GUESTS: usize = 64;
+    let node = probe(&["--shards", "1"]);
+    let ids: Vec<_> = (0..GUESTS)
+        .map(|_| {
+            let answer = node.request("POST", "/v0/tasks?artifact=probe&arg=spin", &[], b"");
+            answer.json()["id"].as_str().expect("an id").to_owned()
+        })
+        .collect();
+    until("all compute", || {
+        let tasks = node.json("/v0/tasks?limit=100&status=running");
+        tasks["tasks"]
+            .as_array()
+            .is_some_and(|tasks| tasks.len() == GUESTS)
+    });
+    // Counted in guests' slices and not in time, for other programs use the processors too. If all guests
+    // computed before each look at the I/O, a request would take more than 64.
+    let slices = || {
+        let metrics = node.request("GET", "/metrics", &[], b"").text();
+        let count = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("vyr_epoch_yields_total{shard=\"0\"} "));
+        count.expect("a metric").parse::<f64>().expect("a number")
+    };
+    let per_request = |what: &dyn Fn(usize)| {
+        let before = slices();
+        (0..20).for_each(what);
+        (slices() - before) / 20.0
+    };
+    let health = per_request(&|_| {
+        assert_eq!(node.request("GET", "/healthz", &[], b"").status, 200);
+    });
+    assert!(health < 32.0, "/healthz took {health} slices");
+    let hello = per_request(&|_| {
+        assert_eq!(
+            node.request("GET", "/run/probe/hello", &[], b"").status,
+            200
+        );
+    });
+    assert!(hello < 32.0, "a brief guest took {hello} slices");
+    let cancel = per_request(&|number| {
+        let path = format!("/v0/tasks/{}/cancel", ids[number]);
+        let answer = node.request("POST", &path, &[], b"");
+        assert_eq!(answer.json()["status"], "cancelled");
+    });
+    assert!(cancel < 32.0, "a cancel took {cancel} slices");
+    for id in &ids {
+        node.request("POST", &format!("/v0/tasks/{id}/cancel"), &[], b"");
+    }
+}

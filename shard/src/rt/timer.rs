@@ -12,7 +12,7 @@ use super::decide::ExecutorKind;
 use super::ring::Ring;
 use super::{epoll, uring};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -25,7 +25,7 @@ const SLEEP_MAX: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 /// The driver looks at the table at least this often while someone sleeps.
 const DRIVER_SLEEP_MAX: Duration = Duration::from_secs(3600);
 
-/// Who sleeps until when, and who waits for the next turn of I/O.
+/// Who sleeps until when, and who waits for a look at the I/O, in order.
 #[derive(Default)]
 pub(super) struct TimerTable {
     sleepers: RefCell<BTreeMap<Key, Waker>>,
@@ -33,9 +33,9 @@ pub(super) struct TimerTable {
     /// The time the driver will wake at by itself.
     alarm: Cell<Option<Instant>>,
     driver: RefCell<Option<Waker>>,
-    yielded: RefCell<Vec<Waker>>,
-    /// Turns of I/O that yielded tasks have waited for so far.
-    turns: Cell<u64>,
+    yielded: RefCell<VecDeque<Waker>>,
+    /// Tasks that have waited for a look at the I/O and went on; so the number of the first of `yielded`.
+    released: Cell<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,15 +99,31 @@ impl TimerTable {
         }
     }
 
-    /// Whether someone waits for the end of a turn.
+    /// Whether someone waits for a look at the I/O.
     pub(super) fn has_yielded(&self) -> bool {
         !self.yielded.borrow().is_empty()
     }
 
-    fn end_turn(&self) {
-        self.turns.set(self.turns.get() + 1);
-        let yielded = std::mem::take(&mut *self.yielded.borrow_mut());
-        yielded.into_iter().for_each(Waker::wake);
+    /// Joins those who wait for a look at the I/O. Tells the caller's number.
+    fn join_yielded(&self, waker: &Waker) -> u64 {
+        let mut yielded = self.yielded.borrow_mut();
+        yielded.push_back(waker.clone());
+        let waiting = yielded.len() as u64;
+        drop(yielded);
+        if waiting == 1 {
+            self.wake_driver();
+        }
+        self.released.get() + waiting - 1
+    }
+
+    /// Lets the first of those who wait go on. Only one: the next computes after another look, so that
+    /// what the I/O brings waits for one slice, however many compute.
+    fn release(&self) {
+        let first = self.yielded.borrow_mut().pop_front();
+        if let Some(waker) = first {
+            self.released.set(self.released.get() + 1);
+            waker.wake();
+        }
     }
 }
 
@@ -125,14 +141,13 @@ pub(super) async fn drive(context: Rc<Context>) {
         if timers.driver.borrow().is_none() {
             *timers.driver.borrow_mut() = Some(cx.waker().clone());
         }
-        if turn.is_none() && timers.has_yielded() {
-            turn = Some(Turn::new(&context));
-        }
-        if let Some(waiting) = &mut turn
-            && waiting.poll(cx).is_ready()
-        {
+        while turn.is_some() || timers.has_yielded() {
+            let looking = turn.get_or_insert_with(|| Turn::new(&context));
+            if looking.poll(cx).is_pending() {
+                break;
+            }
             turn = None;
-            timers.end_turn();
+            timers.release();
         }
         loop {
             let now = Instant::now();
@@ -329,7 +344,8 @@ pub async fn timeout<F: Future>(duration: Duration, future: F) -> Result<F::Outp
 }
 
 /// Lets the executor look at its I/O, its timers and its messages, and run every other ready task,
-/// before the caller goes on. This is what a task with much to compute awaits between slices.
+/// before the caller goes on. This is what a task with much to compute awaits between slices. Of
+/// those who yield at the same time one goes on after each look, in order.
 pub fn yield_to_io() -> YieldToIo {
     YieldToIo { begun: None }
 }
@@ -338,7 +354,7 @@ pub fn yield_to_io() -> YieldToIo {
 #[derive(Debug)]
 #[must_use = "a yield does nothing unless it is awaited"]
 pub struct YieldToIo {
-    /// The executor and its turn at which the yield began.
+    /// The executor, and the caller's number among those who wait for a look.
     begun: Option<(u64, u64)>,
 }
 
@@ -348,21 +364,20 @@ impl Future for YieldToIo {
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         context::with(|context| {
             let timers = &context.timers;
-            if let Some((context_id, turn)) = self.begun
-                && (context_id != context.id || timers.turns.get() > turn)
-            {
+            let Some((context_id, number)) = self.begun else {
+                self.begun = Some((context.id, timers.join_yielded(cx.waker())));
+                return Poll::Pending;
+            };
+            if context_id != context.id || number < timers.released.get() {
                 return Poll::Ready(());
             }
-            self.begun.get_or_insert((context.id, timers.turns.get()));
-            let first = {
-                let mut yielded = timers.yielded.borrow_mut();
-                if !yielded.iter().any(|waker| waker.will_wake(cx.waker())) {
-                    yielded.push(cx.waker().clone());
-                }
-                yielded.len() == 1
-            };
-            if first {
-                timers.wake_driver();
+            let ahead = number - timers.released.get();
+            let mut yielded = timers.yielded.borrow_mut();
+            if let Some(waker) = usize::try_from(ahead)
+                .ok()
+                .and_then(|at| yielded.get_mut(at))
+            {
+                waker.clone_from(cx.waker());
             }
             Poll::Pending
         })

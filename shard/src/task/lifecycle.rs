@@ -43,9 +43,9 @@ pub(crate) async fn begin(shard: &Rc<Shard>, task: &Rc<Task>, ticket: Ticket) ->
         Ok(ticket.turn().await)
     })
     .await;
-    queued.left.set(true);
     match turn {
         Ok(turn) => {
+            queued.left.set(true);
             task.set_running();
             left_queue(shard, task, task.started_ns.get(), None);
             shard.watch.add(task);
@@ -59,9 +59,7 @@ pub(crate) async fn begin(shard: &Rc<Shard>, task: &Rc<Task>, ticket: Ticket) ->
             })
         }
         Err(stop) => {
-            let outcome = Outcome::stopped(stop, &task.limits);
-            left_queue(shard, task, clock::monotonic_ns(), outcome.code());
-            end(shard, task, outcome);
+            queued.end(Outcome::stopped(stop, &task.limits));
             None
         }
     }
@@ -85,8 +83,9 @@ impl Running {
     /// Ends the task as its guest's future ended.
     pub(crate) fn finish(&self, outcome: Outcome) {
         self.finished.set(true);
-        self.shard.watch.remove(self.task.id);
         let (shard, task) = (&self.shard, &self.task);
+        shard.watch.remove(task.id);
+        shard.admission.guest_ran(task.control.cpu_ns());
         let started_ns = self.executing_ns.get();
         let ended_ns = clock::monotonic_ns();
         if started_ns > 0 {
@@ -125,6 +124,16 @@ impl Running {
     }
 }
 
+impl Queued {
+    /// Ends the task before its turn.
+    fn end(&self, outcome: Outcome) {
+        self.left.set(true);
+        let (shard, task) = (&self.shard, &self.task);
+        left_queue(shard, task, clock::monotonic_ns(), outcome.code());
+        end(shard, task, outcome);
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.finished.get() {
@@ -136,14 +145,7 @@ impl Drop for Running {
 impl Drop for Queued {
     fn drop(&mut self) {
         if !self.left.get() {
-            let outcome = abandoned(&self.task);
-            left_queue(
-                &self.shard,
-                &self.task,
-                clock::monotonic_ns(),
-                outcome.code(),
-            );
-            end(&self.shard, &self.task, outcome);
+            self.end(abandoned(&self.task));
         }
     }
 }

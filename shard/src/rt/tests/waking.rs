@@ -2,7 +2,7 @@
 
 use super::super::*;
 use super::*;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 
@@ -109,6 +109,70 @@ fn a_yield_lets_input_and_others_through() {
             yields += 1;
             assert!(yields < 10_000, "{kind}: input is starved");
         }
+    });
+}
+
+#[test]
+fn input_waits_for_one_slice_however_many_compute() {
+    const COMPUTING: usize = 64;
+    on_both(async |kind| {
+        let (server, mut client) = tcp_pair().await;
+        let slices = Rc::new(Cell::new(0));
+        let stop = Rc::new(Cell::new(false));
+        let stopped = Rc::new(Cell::new(0));
+        for _ in 0..COMPUTING {
+            let (slices, stop, stopped) =
+                (Rc::clone(&slices), Rc::clone(&stop), Rc::clone(&stopped));
+            spawn(async move {
+                while !stop.get() {
+                    slices.set(slices.get() + 1);
+                    yield_to_io().await;
+                }
+                stopped.set(stopped.get() + 1);
+            });
+        }
+        spawn(async move { echo(server).await });
+        // A spawned task too, as all of a shard's are.
+        let round_trips = Rc::new(RefCell::new(Vec::new()));
+        spawn({
+            let (slices, round_trips) = (Rc::clone(&slices), Rc::clone(&round_trips));
+            async move {
+                for _ in 0..21 {
+                    let before = slices.get();
+                    client.write_all(b"x").await.expect("write");
+                    read_exact(&mut client, &mut [0; 1]).await;
+                    round_trips.borrow_mut().push(slices.get() - before);
+                }
+            }
+        });
+        eventually("all messages come back", || {
+            round_trips.borrow().len() == 21
+        })
+        .await;
+        round_trips.borrow_mut().sort_unstable();
+        let median = round_trips.borrow()[10];
+        assert!(median <= 8, "{kind}: {median} slices for two messages");
+        stop.set(true);
+        eventually("all end", || stopped.get() == COMPUTING).await;
+    });
+}
+
+#[test]
+fn those_who_yield_go_on_in_order() {
+    on_both(async |kind| {
+        let order = Rc::new(RefCell::new(Vec::new()));
+        for number in 0..8 {
+            let order = Rc::clone(&order);
+            spawn(async move {
+                for _ in 0..3 {
+                    yield_to_io().await;
+                    order.borrow_mut().push(number);
+                }
+            });
+        }
+        eventually("all end", || order.borrow().len() == 24).await;
+        let turns: Vec<_> = (0..3).flat_map(|_| 0..8).collect();
+        assert_eq!(*order.borrow(), turns, "{kind}");
     });
 }
 
