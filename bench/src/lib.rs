@@ -23,7 +23,7 @@ pub use host::fingerprint;
 pub use latency::{latency_histogram, quantile_us, write_hgrm};
 pub use load::{Load, Pace, run};
 pub use outcome::{Failure, Report};
-pub use process::{ProcessTree, resident_bytes};
+pub use process::{ProcessTree, cpu_ns, resident_bytes};
 pub use schedule::Arrivals;
 pub use sweep::{SweepPlan, sweep};
 pub use url::{Address, Url, UrlError};

@@ -1,4 +1,9 @@
-//! What processes use, from `/proc`.
+//! What processes use, from `/proc` and their clocks.
+
+#![expect(
+    unsafe_code,
+    reason = "the clock of another process is read by the C library"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,25 +23,12 @@ impl ProcessTree {
         Self { root }
     }
 
-    /// Time that its living threads held a processor, in user and kernel mode, nanoseconds.
+    /// Time that the threads of its living processes held a processor, in user and kernel mode, nanoseconds.
     ///
     /// # Errors
     /// When `/proc` cannot be read.
     pub fn cpu_ns(&self) -> io::Result<u64> {
-        let mut sum_ns = 0;
-        for process in self.members()? {
-            let Ok(threads) = fs::read_dir(directory(process).join("task")) else {
-                continue;
-            };
-            for thread in threads.flatten() {
-                // `schedstat`: time on the processor, time spent waiting, time slices. Finer than
-                // the ticks of `stat`. A thread may have ended meanwhile.
-                let text = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
-                let on_cpu_ns = text.split(' ').next().and_then(|text| text.parse().ok());
-                sum_ns += on_cpu_ns.unwrap_or(0);
-            }
-        }
-        Ok(sum_ns)
+        Ok(self.members()?.into_iter().map(cpu_ns).sum())
     }
 
     /// Memory that is resident, bytes; pages that processes share are counted in each.
@@ -80,6 +72,31 @@ impl ProcessTree {
     }
 }
 
+/// Time that the threads of one process held a processor, those that have ended included; 0 when it is gone.
+#[must_use]
+pub fn cpu_ns(process: u32) -> u64 {
+    let Ok(process) = libc::pid_t::try_from(process) else {
+        return 0;
+    };
+    let mut clock = 0;
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // Finer than the ticks in `/proc/PID/stat`, and unlike `schedstat` it counts threads that have ended.
+    // SAFETY: both calls write to the variable that they are given and keep nothing.
+    let failed = unsafe {
+        libc::clock_getcpuclockid(process, &raw mut clock) != 0
+            || libc::clock_gettime(clock, &raw mut time) != 0
+    };
+    if failed {
+        return 0;
+    }
+    let [seconds, nanoseconds] =
+        [time.tv_sec, time.tv_nsec].map(|part| u64::try_from(part).unwrap_or(0));
+    seconds * 1_000_000_000 + nanoseconds
+}
+
 fn directory(process: u32) -> PathBuf {
     PathBuf::from(format!("/proc/{process}"))
 }
@@ -104,6 +121,22 @@ pub fn resident_bytes(process: u32) -> u64 {
 mod tests {
     use super::*;
     use std::process::{Command, Stdio};
+
+    #[test]
+    fn the_time_of_threads_that_have_ended_counts() {
+        let before_ns = cpu_ns(std::process::id());
+        let ten_ms = 10_000_000;
+        std::thread::spawn(move || {
+            let mut sum = 0_u64;
+            while cpu_ns(std::process::id()) < before_ns + ten_ms {
+                sum = std::hint::black_box(sum + 1);
+            }
+        })
+        .join()
+        .expect("no panic");
+        assert!(cpu_ns(std::process::id()) >= before_ns + ten_ms);
+        assert_eq!(cpu_ns(u32::MAX), 0);
+    }
 
     #[test]
     fn a_tree_has_its_grandchildren_and_their_time() {

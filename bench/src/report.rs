@@ -106,15 +106,17 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ReportError> {
 type Column = (&'static str, fn(&Target) -> Option<String>);
 
 /// The columns of a scenario's table.
-const COLUMNS: [Column; 9] = [
+const COLUMNS: [Column; 11] = [
     ("CPU µs/request", |target| {
         one_digit(target.cpu_us_per_request)
     }),
     ("peak/s", |target| whole(target.peak_rps)),
     ("offered/s", |target| whole(target.offered_rps)),
     ("p50 µs", |target| one_digit(target.p50_us)),
+    ("p90 µs", |target| one_digit(target.p90_us)),
     ("p99 µs", |target| one_digit(target.p99_us)),
     ("p99.9 µs", |target| one_digit(target.p999_us)),
+    ("p99.99 µs", |target| one_digit(target.p9999_us)),
     ("max µs", |target| one_digit(target.max_us)),
     ("errors", |target| {
         target.errors.map(|count| count.to_string())
@@ -137,7 +139,8 @@ fn remarks(target: &Target) -> String {
         .missing
         .iter()
         .map(|reason| format!("missing: {reason}"));
-    let void = target.void.iter().map(|reason| format!("void: {reason}"));
+    let void = target.void.iter().chain(&target.void_tail);
+    let void = void.map(|reason| format!("void: {reason}"));
     let figures = target
         .figures
         .iter()
@@ -147,6 +150,11 @@ fn remarks(target: &Target) -> String {
         .chain(figures)
         .collect::<Vec<_>>()
         .join("; ")
+}
+
+fn failed(scenario: &Scenario) -> String {
+    let reason = scenario.failed.iter();
+    reason.map(|reason| format!("Failed: {reason}\n")).collect()
 }
 
 fn tables(comparison: &Comparison) -> String {
@@ -162,8 +170,12 @@ fn tables(comparison: &Comparison) -> String {
     for ratio in &comparison.ratios {
         let value = ratio
             .value
-            .map_or("not measured".into(), |value| format!("{value:.3}"));
-        let met = if ratio.met { "met" } else { "**missed**" };
+            .map_or("missing or void".into(), |value| format!("{value:.3}"));
+        let met = match ratio.met {
+            Some(true) => "met",
+            Some(false) => "**missed**",
+            None => "",
+        };
         let _ = writeln!(
             text,
             "| {} | {value} | {} {} | {met} |",
@@ -173,8 +185,10 @@ fn tables(comparison: &Comparison) -> String {
     for scenario in &comparison.scenarios {
         let _ = write!(
             text,
-            "\n## {}\n{}\n\n| target |",
-            scenario.name, scenario.description
+            "\n## {}\n{}\n{}\n| target |",
+            scenario.name,
+            scenario.description,
+            failed(scenario)
         );
         for (heading, _) in COLUMNS {
             let _ = write!(text, " {heading} |");
@@ -219,11 +233,11 @@ fn page(comparison: &Comparison, sweeps: &[(String, Sweep)]) -> Result<String, R
     for ratio in &comparison.ratios {
         let value = ratio
             .value
-            .map_or("not measured".into(), |value| format!("{value:.3}"));
-        let met = if ratio.met {
-            "<td>met</td>"
-        } else {
-            "<td class=\"missed\">missed</td>"
+            .map_or("missing or void".into(), |value| format!("{value:.3}"));
+        let met = match ratio.met {
+            Some(true) => "<td>met</td>",
+            Some(false) => "<td class=\"missed\">missed</td>",
+            None => "<td></td>",
         };
         let _ = write!(
             html,
@@ -253,9 +267,10 @@ fn page(comparison: &Comparison, sweeps: &[(String, Sweep)]) -> Result<String, R
 fn write_scenario(html: &mut String, scenario: &Scenario) -> Result<(), ReportError> {
     let _ = write!(
         html,
-        "<h2>{}</h2><p>{}</p><table><tr><th>target</th>",
+        "<h2>{}</h2><p>{}</p><p>{}</p><table><tr><th>target</th>",
         escape(&scenario.name),
-        escape(&scenario.description)
+        escape(&scenario.description),
+        escape(&failed(scenario))
     );
     for (heading, _) in COLUMNS {
         let _ = write!(html, "<th>{heading}</th>");
@@ -472,13 +487,17 @@ mod tests {
             scenarios: vec![Scenario {
                 name: "hello".into(),
                 description: "made up for this test".into(),
+                failed: Some("a part of it".into()),
                 targets: vec![
                     target("vyr-fresh", 1.0),
                     void,
                     Target::missing("workerd", "not installed".into()),
                 ],
             }],
-            ratios: vec![Ratio::at_most("one ÷ other", Some(0.7), 0.5)],
+            ratios: vec![
+                Ratio::at_most("one ÷ other", Some(0.7), 0.5),
+                Ratio::at_most("one ÷ missing", None, 0.5),
+            ],
             ..Comparison::default()
         }
     }
@@ -516,10 +535,12 @@ mod tests {
             "late &lt;b&gt;",
             "missing: not installed",
             "void: the generator",
-            ">missed<",
+            "missing or void",
+            "Failed: a part of it",
         ] {
             assert!(html.contains(part), "{part}");
         }
+        assert_eq!(html.matches(">missed<").count(), 1, "of two ratios");
         assert!(!html.contains("<b>"));
         let markdown = fs::read_to_string(markdown).expect("the table");
         assert!(markdown.contains("| vyr-fresh | 10.0 |"), "{markdown}");

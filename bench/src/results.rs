@@ -34,6 +34,9 @@ pub struct Scenario {
     pub description: String,
     /// By target.
     pub targets: Vec<Target>,
+    /// Why it was not carried out to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 /// One server's figures. What does not apply is absent.
@@ -48,18 +51,21 @@ pub struct Target {
     /// Why its latencies mean nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub void: Option<String>,
-    /// User and system time of the server's processes per request, µs: median over repeats.
-    pub cpu_us_per_request: Option<f64>,
-    /// Lowest and highest of the repeats, µs.
+    /// Why its latencies from p99.9 on mean nothing, though those up to p99 may.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu_us_range: Option<[f64; 2]>,
+    pub void_tail: Option<String>,
+    /// User and system time of the server's processes per request, µs: median over rounds.
+    pub cpu_us_per_request: Option<f64>,
+    /// The same of each round, in order: the rounds of a scenario's targets take turns.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cpu_us_rounds: Vec<f64>,
     /// Requests of the latency run.
     pub requests: Option<u64>,
     /// Of these, those without an answer of success.
     pub errors: Option<u64>,
     /// Requests per second that the latency run offered.
     pub offered_rps: Option<f64>,
-    /// Requests per second in the closed loop: median over repeats.
+    /// Requests per second in the closed loop: median over rounds.
     pub peak_rps: Option<f64>,
     /// Response time, µs.
     pub p50_us: Option<f64>,
@@ -91,14 +97,14 @@ pub struct Target {
 pub struct Ratio {
     /// What it says.
     pub what: String,
-    /// The figure; absent when something for it is missing.
+    /// The figure; absent when something for it is missing or void.
     pub value: Option<f64>,
     /// `<=` or `>=`.
     pub relation: String,
     /// What it should be.
     pub bar: f64,
-    /// Whether it is.
-    pub met: bool,
+    /// Whether it is; absent when there is no figure.
+    pub met: Option<bool>,
 }
 
 /// What `vyr bench sweep` found.
@@ -148,6 +154,7 @@ impl Target {
     pub fn set_latency(&mut self, offered_rps: f64, report: &Report) {
         let quantile = |quantile| Some(quantile_us(&report.response_ns, quantile));
         self.void = report.void();
+        self.void_tail = report.void_tail();
         self.requests = Some(report.requests);
         self.errors = Some(report.errors());
         self.offered_rps = Some(offered_rps);
@@ -197,7 +204,7 @@ impl Ratio {
             value,
             relation: "<=".into(),
             bar,
-            met: value.is_some_and(|value| value <= bar),
+            met: value.map(|value| value <= bar),
         }
     }
 
@@ -209,9 +216,37 @@ impl Ratio {
             value,
             relation: ">=".into(),
             bar,
-            met: value.is_some_and(|value| value >= bar),
+            met: value.map(|value| value >= bar),
         }
     }
+}
+
+impl Target {
+    /// Its latencies up to p99, if they mean something.
+    #[must_use]
+    pub fn latencies(&self) -> Option<&Self> {
+        self.void.is_none().then_some(self)
+    }
+
+    /// Its latencies from p99.9 on, if they mean something.
+    #[must_use]
+    pub fn tail(&self) -> Option<&Self> {
+        self.latencies().filter(|target| target.void_tail.is_none())
+    }
+
+    /// CPU time per request ÷ another target's: the median over the rounds in which both took turns, so that what
+    /// slows the machine for a while slows both sides of a quotient.
+    #[must_use]
+    pub fn cpu_to(&self, other: &Self) -> Option<f64> {
+        let rounds = self.cpu_us_rounds.iter().zip(&other.cpu_us_rounds);
+        median(rounds.map(|(one, other)| one / other).collect())
+    }
+}
+
+/// The middle one, or the upper of the two in the middle.
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
 }
 
 impl Comparison {
@@ -221,5 +256,65 @@ impl Comparison {
         let scenario = self.scenarios.iter().find(|one| one.name == scenario)?;
         let found = scenario.targets.iter().find(|one| one.name == target)?;
         found.missing.is_none().then_some(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_has_the_agreed_names() {
+        let json = serde_json::to_value(Comparison {
+            scenarios: vec![Scenario {
+                targets: vec![Target::default()],
+                ..Scenario::default()
+            }],
+            ..Comparison::default()
+        })
+        .expect("JSON");
+        assert!(json["host"].is_object());
+        let target = &json["scenarios"][0]["targets"][0];
+        for name in [
+            "name",
+            "cpu_us_per_request",
+            "requests",
+            "errors",
+            "offered_rps",
+            "peak_rps",
+            "p50_us",
+            "p90_us",
+            "p99_us",
+            "p999_us",
+            "p9999_us",
+            "max_us",
+            "rss_bytes",
+        ] {
+            assert!(target.get(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn costs_are_compared_round_by_round() {
+        let target = |rounds: &[f64]| Target {
+            cpu_us_rounds: rounds.into(),
+            ..Target::default()
+        };
+        // The machine was slow in the second half. The medians alone would say 1.
+        let one = target(&[10.0, 10.0, 20.0, 20.0, 20.0]);
+        let other = target(&[5.0, 5.0, 20.0, 10.0, 10.0]);
+        assert_eq!(one.cpu_to(&other), Some(2.0));
+        assert_eq!(one.cpu_to(&target(&[])), None);
+    }
+
+    #[test]
+    fn void_latencies_are_not_judged() {
+        let mut target = Target::default();
+        assert!(target.latencies().is_some() && target.tail().is_some());
+        target.void_tail = Some("late".into());
+        assert!(target.latencies().is_some() && target.tail().is_none());
+        target.void = Some("later".into());
+        assert!(target.latencies().is_none() && target.tail().is_none());
+        assert_eq!(Ratio::at_most("nothing", None, 1.0).met, None);
     }
 }

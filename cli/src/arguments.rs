@@ -640,6 +640,9 @@ pub(crate) struct BenchEngine {
     /// The guest: an HTTP component [default: hello, which is built in]
     #[arg(long, value_name = "FILE")]
     pub(crate) guest: Option<PathBuf>,
+    /// Do not count system calls, which takes runs of their own
+    #[arg(long)]
+    pub(crate) skip_calls: bool,
     /// Print the results as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -8,12 +8,14 @@ use super::server::{Server, Setup};
 use super::{Error, Plan};
 use crate::load::{Load, Pace, run};
 use crate::outcome::Report;
-use crate::results::{Scenario, Target};
+use crate::results::{Scenario, Target, median};
 use crate::schedule::Arrivals;
 use crate::url::Address;
 
 /// When a request has failed.
 const TIME_OUT: Duration = Duration::from_secs(5);
+/// Turns that each target has at that rate.
+const OPEN_ROUNDS: u32 = 5;
 /// The share of the slowest target's peak rate at which latencies are compared.
 const LOAD_SHARE: f64 = 0.5;
 
@@ -90,7 +92,9 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    pub(super) fn finish(self) -> Measured {
+    /// What was found, and why there is no more of it.
+    pub(super) fn finish(mut self, failed: Option<String>) -> Measured {
+        self.measured.scenario.failed = failed;
         self.measured
     }
 
@@ -111,50 +115,79 @@ impl<'a> Recorder<'a> {
         (self.progress)(what);
     }
 
-    /// How long an open loop lasts.
+    /// How long an open loop lasts, all rounds together.
     pub(super) fn duration(&self) -> Duration {
-        Duration::from_secs(if self.quick { 2 } else { 10 })
+        Duration::from_secs(if self.quick { 2 } else { 15 })
     }
 
-    pub(super) fn repeats(&self) -> usize {
-        if self.quick { 3 } else { 5 }
+    /// How often each target has its turn, after a round that warms up.
+    pub(super) fn rounds(&self) -> usize {
+        if self.quick { 3 } else { 9 }
     }
 
-    /// CPU time, peak rate and latencies of all targets, interleaved.
+    /// CPU time, peak rate and latencies of all targets, interleaved. One that does not answer as it should is
+    /// listed with the reason.
     pub(super) fn measure(&mut self, targets: &[Measurand<'_>], dose: Dose) -> Result<(), Error> {
-        let costs = self.costs(targets, dose)?;
-        let peaks = costs.iter().flatten().map(|cost| cost.peak_rps);
-        let rate_rps = LOAD_SHARE * peaks.fold(f64::INFINITY, f64::min);
-        for (target, cost) in targets.iter().zip(costs) {
-            let (server, cost) = match (&target.server, cost) {
-                (Ok(server), Some(cost)) => (server, cost),
-                (missing, _) => {
-                    let reason = missing.as_ref().err().cloned().unwrap_or_default();
-                    self.add(Target::missing(target.name, reason));
-                    continue;
-                }
-            };
-            let report = self.open(server, &target.request, dose.connections, rate_rps)?;
-            self.keep_latency(target.name, &report);
-            let mut figures = Target {
-                name: target.name.into(),
-                cpu_us_per_request: Some(cost.cpu_us),
-                cpu_us_range: Some(cost.cpu_us_range),
-                peak_rps: Some(cost.peak_rps),
-                rss_bytes: Some(server.tree.resident_bytes()?),
-                ..Target::default()
-            };
-            figures.set_latency(rate_rps, &report);
-            self.say(&format!(
-                "  {}: {:.1} µs CPU, peak {:.0}/s, p50 {:.0} µs, p99 {:.0} µs at {rate_rps:.0}/s",
-                target.name,
-                cost.cpu_us,
-                cost.peak_rps,
-                figures.p50_us.unwrap_or_default(),
-                figures.p99_us.unwrap_or_default()
-            ));
-            self.add(figures);
+        let mut sides: Vec<_> = targets
+            .iter()
+            .map(|target| Side::of(target, dose))
+            .collect();
+        for round in 0..=self.rounds() {
+            for side in &mut sides {
+                side.closed_round(round)?;
+            }
         }
+        let peaks = sides.iter().filter_map(Side::peak_rps);
+        let rate_rps = LOAD_SHARE * peaks.fold(f64::INFINITY, f64::min);
+        let rounds = if self.quick { 1 } else { OPEN_ROUNDS };
+        for _ in 0..rounds {
+            for side in &mut sides {
+                let Ok(server) = &side.server else { continue };
+                let load = open_load(server, dose.connections, rate_rps, self.duration() / rounds);
+                let report = run(&load, |_| side.request, |_, _, _| {})?;
+                match &mut side.open {
+                    Some(sum) => sum.merge(report),
+                    none => *none = Some(report),
+                }
+            }
+        }
+        for side in sides {
+            self.add_side(side, rate_rps)?;
+        }
+        Ok(())
+    }
+
+    fn add_side(&mut self, side: Side<'_>, rate_rps: f64) -> Result<(), Error> {
+        let peak_rps = side.peak_rps();
+        let (server, report) = match (side.server, side.open) {
+            (Ok(server), Some(report)) => (server, report),
+            (missing, _) => {
+                self.add(Target::missing(
+                    side.name,
+                    missing.err().unwrap_or_default(),
+                ));
+                return Ok(());
+            }
+        };
+        self.keep_latency(side.name, &report);
+        let mut figures = Target {
+            name: side.name.into(),
+            cpu_us_per_request: median(side.cpu_us.clone()),
+            cpu_us_rounds: side.cpu_us,
+            peak_rps,
+            rss_bytes: Some(server.tree.resident_bytes()?),
+            ..Target::default()
+        };
+        figures.set_latency(rate_rps, &report);
+        self.say(&format!(
+            "  {}: {:.1} µs CPU, peak {:.0}/s, p50 {:.0} µs, p99 {:.0} µs at {rate_rps:.0}/s",
+            side.name,
+            figures.cpu_us_per_request.unwrap_or_default(),
+            peak_rps.unwrap_or_default(),
+            figures.p50_us.unwrap_or_default(),
+            figures.p99_us.unwrap_or_default()
+        ));
+        self.add(figures);
         Ok(())
     }
 
@@ -166,93 +199,109 @@ impl<'a> Recorder<'a> {
         connections: usize,
         rate_rps: f64,
     ) -> Result<Report, Error> {
-        let load = Load {
-            address: Address::Tcp(server.address),
-            connections,
-            pace: Pace::Open {
-                rate_rps,
-                arrivals: Arrivals::Poisson,
-                duration: self.duration(),
-            },
-            time_out: TIME_OUT,
-        };
+        let load = open_load(server, connections, rate_rps, self.duration());
         Ok(run(&load, |_| request, |_, _, _| {})?)
     }
+}
 
-    fn costs(&self, targets: &[Measurand<'_>], dose: Dose) -> Result<Vec<Option<Cost>>, Error> {
-        let mut samples: Vec<Vec<(f64, f64)>> = targets.iter().map(|_| Vec::new()).collect();
-        for repeat in 0..=self.repeats() {
-            for (target, samples) in targets.iter().zip(&mut samples) {
-                let Ok(server) = target.server else { continue };
-                // The first round warms up.
-                let requests = if repeat == 0 {
-                    dose.requests / 4
-                } else {
-                    dose.requests
-                };
-                let sample = self.closed(target, server, dose.connections, requests.max(1))?;
-                if repeat > 0 {
-                    samples.push(sample);
-                }
-            }
+fn open_load(server: &Server, connections: usize, rate_rps: f64, duration: Duration) -> Load {
+    Load {
+        address: Address::Tcp(server.address),
+        connections,
+        pace: Pace::Open {
+            rate_rps,
+            arrivals: Arrivals::Poisson,
+            duration,
+        },
+        time_out: TIME_OUT,
+    }
+}
+
+/// So many requests, as fast as they are answered.
+///
+/// # Errors
+/// When the server cannot be reached, or what went wrong when not all were answered with success.
+pub(super) fn closed(
+    server: &Server,
+    request: &[u8],
+    dose: Dose,
+) -> Result<Result<Report, String>, Error> {
+    let load = Load {
+        address: Address::Tcp(server.address),
+        connections: dose.connections,
+        pace: Pace::Closed {
+            requests: dose.requests,
+        },
+        time_out: TIME_OUT,
+    };
+    let report = run(&load, |_| request, |_, _, _| {})?;
+    Ok(if report.errors() == 0 {
+        Ok(report)
+    } else {
+        Err(format!(
+            "{} of {} requests failed; answers by status {:?}, failures {:?}",
+            report.errors(),
+            dose.requests,
+            report.statuses,
+            report.failures
+        ))
+    })
+}
+
+/// One target, and what was found of it.
+struct Side<'a> {
+    name: &'static str,
+    request: &'a [u8],
+    dose: Dose,
+    /// `Err` says why it is not measured, or not any more.
+    server: Result<&'a Server, String>,
+    /// CPU time per request of each round, µs.
+    cpu_us: Vec<f64>,
+    peaks_rps: Vec<f64>,
+    open: Option<Report>,
+}
+
+impl<'a> Side<'a> {
+    fn of(target: &'a Measurand<'_>, dose: Dose) -> Self {
+        Self {
+            name: target.name,
+            request: &target.request,
+            dose,
+            server: target.server.clone(),
+            cpu_us: Vec::new(),
+            peaks_rps: Vec::new(),
+            open: None,
         }
-        Ok(samples.into_iter().map(Cost::of).collect())
     }
 
-    /// CPU time per request, µs, and requests per second.
-    fn closed(
-        &self,
-        target: &Measurand<'_>,
-        server: &Server,
-        connections: usize,
-        requests: u64,
-    ) -> Result<(f64, f64), Error> {
-        let load = Load {
-            address: Address::Tcp(server.address),
-            connections,
-            pace: Pace::Closed { requests },
-            time_out: TIME_OUT,
+    /// The first round warms up.
+    fn closed_round(&mut self, round: usize) -> Result<(), Error> {
+        let Ok(server) = self.server else {
+            return Ok(());
         };
+        let mut dose = self.dose;
+        if round == 0 {
+            dose.requests = (dose.requests / 4).max(1);
+        }
         let before_ns = server.tree.cpu_ns()?;
-        let report = run(&load, |_| &target.request, |_, _, _| {})?;
+        let report = match closed(server, self.request, dose)? {
+            Ok(report) => report,
+            Err(reason) => {
+                self.server = Err(reason);
+                return Ok(());
+            }
+        };
         let used_ns = server.tree.cpu_ns()? - before_ns;
-        if report.errors() > 0 {
-            return Err(Error::Wrong {
-                target: target.name.into(),
-                scenario: self.measured.scenario.name.clone(),
-                reason: format!(
-                    "{} of {requests} requests failed; answers by status {:?}, failures {:?}",
-                    report.errors(),
-                    report.statuses,
-                    report.failures
-                ),
-            });
+        if round > 0 {
+            self.cpu_us
+                .push(used_ns as f64 / 1e3 / dose.requests as f64);
+            self.peaks_rps.push(report.succeeded_rps());
         }
-        let cpu_us = used_ns as f64 / 1e3 / requests as f64;
-        Ok((cpu_us, report.succeeded_rps()))
+        Ok(())
     }
-}
 
-#[derive(Clone, Copy)]
-struct Cost {
-    cpu_us: f64,
-    cpu_us_range: [f64; 2],
-    peak_rps: f64,
-}
-
-impl Cost {
-    fn of(samples: Vec<(f64, f64)>) -> Option<Self> {
-        if samples.is_empty() {
-            return None;
-        }
-        let (mut cpu_us, mut peak_rps): (Vec<f64>, Vec<f64>) = samples.into_iter().unzip();
-        cpu_us.sort_by(f64::total_cmp);
-        peak_rps.sort_by(f64::total_cmp);
-        let middle = cpu_us.len() / 2;
-        Some(Self {
-            cpu_us: cpu_us[middle],
-            cpu_us_range: [cpu_us[0], cpu_us[cpu_us.len() - 1]],
-            peak_rps: peak_rps[middle],
-        })
+    fn peak_rps(&self) -> Option<f64> {
+        let measured = self.server.is_ok().then(|| self.peaks_rps.clone());
+        median(measured?)
     }
 }

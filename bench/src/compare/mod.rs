@@ -2,8 +2,9 @@
 //! and the generator on another.
 //!
 //! CPU time per request and the peak rate are taken in a closed loop, as medians over interleaved
-//! repeats; latencies in an open loop with Poisson arrivals at a rate that all targets can carry.
+//! rounds; latencies in an open loop with Poisson arrivals at a rate that all targets can carry.
 
+mod engine;
 mod guests;
 mod measure;
 mod ratios;
@@ -26,7 +27,7 @@ pub use server::Setup;
 /// How thoroughly to measure.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Fewer and shorter repeats.
+    /// Fewer and shorter rounds.
     pub quick: bool,
     /// Scenarios to run; all when empty.
     pub scenarios: Vec<String>,
@@ -117,8 +118,10 @@ pub fn processors() -> Result<(usize, usize), Error> {
 
 /// Runs the scenarios; `progress` is told what is being done.
 ///
+/// A server that cannot be measured is listed as missing, a scenario that cannot be carried out as failed.
+///
 /// # Errors
-/// When VYR itself cannot be measured. Another server that cannot is listed as missing.
+/// When there are no processors or no such scenario, or a file cannot be written.
 pub fn compare(
     setup: &Setup,
     plan: &Plan,
@@ -148,8 +151,12 @@ pub fn compare(
         progress(name);
         fs::create_dir_all(&setup.dir)?;
         let mut recorder = measure::Recorder::new(setup, plan, name, progress);
-        run(&mut recorder)?;
-        let measured = recorder.finish();
+        // The others are measured all the same.
+        let failed = run(&mut recorder).err().map(|error| error.to_string());
+        if let Some(reason) = &failed {
+            recorder.say(&format!("  failed: {reason}"));
+        }
+        let measured = recorder.finish(failed);
         if let Some(out) = &plan.out {
             write_files(out, &measured)?;
         }
@@ -175,6 +182,28 @@ fn write_files(out: &Path, measured: &measure::Measured) -> Result<(), Error> {
 
 fn host(setup: &Setup) -> BTreeMap<String, String> {
     let mut host = host::fingerprint();
+    let run = |program: &str, arguments: &[&str]| {
+        let output = std::process::Command::new(program)
+            .args(arguments)
+            .output()
+            .ok()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let word = text.lines().next()?.trim().to_owned();
+        output.status.success().then_some(word)
+    };
+    let facts = [
+        // Of the directory it is run in; that the program was built from it is for its user to see to.
+        ("source", run("git", &["describe", "--always", "--dirty"])),
+        ("compiler", run("rustc", &["--version"])),
+        (
+            "sha256 of vyr",
+            run("sha256sum", &[&setup.vyr.to_string_lossy()])
+                .and_then(|line| Some(line.split_whitespace().next()?.to_owned())),
+        ),
+    ];
+    for (name, fact) in facts {
+        host.insert(name.into(), fact.unwrap_or_else(|| "unknown".into()));
+    }
     host.insert("servers on processor".into(), setup.server_cpu.to_string());
     host.insert(
         "generator on processor".into(),

@@ -1,5 +1,6 @@
 //! The figures that VYR promises something about.
 
+use super::engine;
 use crate::results::{Comparison, Ratio, Target};
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -18,7 +19,10 @@ pub(super) fn of(comparison: &Comparison) -> Vec<Ratio> {
     let ratio = |scenario: &str, one: &str, other: &str, field: fn(&Target) -> Option<f64>| {
         Some(value(scenario, one, field)? / value(scenario, other, field)?)
     };
-    let cpu: fn(&Target) -> Option<f64> = |target| target.cpu_us_per_request;
+    let cpu = |scenario: &str, one: &str, other: &str| {
+        let other = comparison.target(scenario, other)?;
+        comparison.target(scenario, one)?.cpu_to(other)
+    };
     let ms = |us: Option<f64>| us.map(|us| us / 1e3);
     let mut ratios = Vec::new();
     if ran("hello") {
@@ -28,22 +32,18 @@ pub(super) fn of(comparison: &Comparison) -> Vec<Ratio> {
             ("workerd", 0.33),
         ] {
             let what = format!("CPU per request, hello, fresh instance ÷ {other}");
-            ratios.push(Ratio::at_most(
-                &what,
-                ratio("hello", "vyr-fresh", other, cpu),
-                bar,
-            ));
+            ratios.push(Ratio::at_most(&what, cpu("hello", "vyr-fresh", other), bar));
         }
         let what = "CPU per request, hello, instance used again ÷ nginx 'return 200'";
         ratios.push(Ratio::at_most(
             what,
-            ratio("hello", "vyr-reuse", "nginx", cpu),
+            cpu("hello", "vyr-reuse", "nginx"),
             1.6,
         ));
         let what = "CPU per request, no Wasm: our io_uring executor ÷ hyper on tokio";
         ratios.push(Ratio::at_most(
             what,
-            ratio("hello", "hyper-glommio", "hyper-tokio", cpu),
+            cpu("hello", "hyper-glommio", "hyper-tokio"),
             1.05,
         ));
     }
@@ -57,12 +57,22 @@ pub(super) fn of(comparison: &Comparison) -> Vec<Ratio> {
             )
         };
         let what = "p99 of hello at half of tuned wasmtime serve's peak ÷ its own";
-        ratios.push(Ratio::at_most(what, latency(|target| target.p99_us), 0.5));
+        ratios.push(Ratio::at_most(
+            what,
+            latency(|target| target.latencies()?.p99_us),
+            0.5,
+        ));
         let what = "p99.9 of hello at half of tuned wasmtime serve's peak ÷ its own";
-        ratios.push(Ratio::at_most(what, latency(|target| target.p999_us), 0.5));
+        ratios.push(Ratio::at_most(
+            what,
+            latency(|target| target.tail()?.p999_us),
+            0.5,
+        ));
     }
     if ran("spinning-neighbour") {
-        let p99 = value("spinning-neighbour", "vyr-fresh", |target| target.p99_us);
+        let p99 = value("spinning-neighbour", "vyr-fresh", |target| {
+            target.latencies()?.p99_us
+        });
         ratios.push(Ratio::at_most(
             "p99 of hello beside a spinning guest, ms",
             ms(p99),
@@ -99,7 +109,7 @@ pub(super) fn of(comparison: &Comparison) -> Vec<Ratio> {
             target.figures.get("goodput_to_peak").copied()
         });
         ratios.push(Ratio::at_least(
-            "goodput at 3 times the peak rate ÷ peak",
+            "goodput at 3 times the peak rate of hello ÷ peak",
             goodput,
             0.9,
         ));
@@ -134,11 +144,20 @@ pub(super) fn of(comparison: &Comparison) -> Vec<Ratio> {
         });
         ratios.push(Ratio::at_most("memory of an idle shard, MiB", mib, 32.0));
     }
+    if ran("engine") {
+        for (guest, _) in engine::GUESTS {
+            let two = value("engine", &format!("{guest}-2"), |target| {
+                target.figures.get(engine::TO_ONE_SHARD).copied()
+            });
+            let what = format!("tasks per second without HTTP, {guest}: two shards ÷ one");
+            ratios.push(Ratio::at_least(&what, two, 1.9));
+        }
+    }
     if ran("telemetry") {
         let what = "CPU per request, hello: all telemetry, every task exported ÷ none";
         ratios.push(Ratio::at_most(
             what,
-            ratio("telemetry", "vyr-telemetry-on", "vyr-telemetry-off", cpu),
+            cpu("telemetry", "vyr-telemetry-on", "vyr-telemetry-off"),
             1.05,
         ));
     }

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use super::Error;
 use super::guests::{EVENT_TRANSFORM, EVENTS, HELLO, HELLO_GROW, STATE_PROBE, events, marked};
-use super::measure::{Dose, Measurand, Recorder, request};
+use super::measure::{Dose, Measurand, Recorder, closed, request};
 use super::server::Server;
 use super::targets::{EPOLL, IO_URING, TOKIO};
 use crate::latency::{latency_histogram, quantile_us, record};
 use crate::process::{ProcessTree, resident_bytes};
-use crate::results::Target;
+use crate::results::{Target, median};
 
 type Run = fn(&mut Recorder<'_>) -> Result<(), Error>;
 
@@ -32,6 +32,7 @@ pub(super) const ALL: &[(&str, Run)] = &[
     ("stream", stream),
     ("cold", cold),
     ("start", start),
+    ("engine", super::engine::engine),
     ("growth", growth),
     ("telemetry", super::telemetry::telemetry),
 ];
@@ -237,43 +238,116 @@ fn few_or_many(
     )
 }
 
-/// Peak first, then three times as much; latencies of what was accepted count from the sending.
+/// Peak first, then three times as much.
 fn overload(recorder: &mut Recorder<'_>) -> Result<(), Error> {
-    const CONNECTIONS: usize = 256;
-    const OVERLOAD: f64 = 3.0;
+    /// Its guest takes long enough for refusing to be worth while.
+    const EVENTS: usize = 100;
+    const WAIT_MS_MAX: u64 = 5;
     recorder.describe(format!(
-        "hello at {OVERLOAD} times its peak rate over {CONNECTIONS} connections; p99 of accepted requests from sent to answered"
+        "{OVERLOAD} times the peak rate; clients with 256 and with 2048 connections; event-transform with {EVENTS} events on a \
+         node with request_wait_ms_max = {WAIT_MS_MAX}. Accepted: from sent to answered, the generator's own lateness included; \
+         what waits for a free connection waits at the client"
     ));
-    let node = recorder.setup.node_with_guests()?;
-    let request = request(&node, "GET", "/run/hello/", "", &[]);
-    let far_above_peak = 200_000.0;
-    recorder.open(&node, &request, CONNECTIONS, 1000.0)?;
-    let peak = recorder.open(&node, &request, CONNECTIONS, far_above_peak)?;
-    let peak_rps = peak.succeeded_rps();
+    let setup = recorder.setup;
+    let node = setup.node_with_guests()?;
+    let tuned = optional(setup.wasmtime("hello", HELLO, true));
+    let config = format!("[limits.shard]\nrequest_wait_ms_max = {WAIT_MS_MAX}\n");
+    let config = setup.write("overload.toml", config.as_bytes())?;
+    let (strict, _) = setup.node_with("strict", 1, &["--config", &config.to_string_lossy()])?;
+    setup.put(&strict, "event-transform", EVENT_TRANSFORM, None)?;
+    let transform = |name, server, path| post(name, server, path, NDJSON, events(EVENTS));
+    let transform_tuned = optional(setup.wasmtime("event-transform", EVENT_TRANSFORM, true));
+    for (target, connections, requests) in [
+        (get("vyr-fresh", Ok(&node), "/run/hello/"), 256, 40_000),
+        (
+            get("wasmtime-serve-tuned", present(&tuned), "/"),
+            256,
+            40_000,
+        ),
+        (
+            get("vyr-fresh-2048", Ok(&node), "/run/hello/"),
+            2048,
+            40_000,
+        ),
+        (
+            get("wasmtime-serve-tuned-2048", present(&tuned), "/"),
+            2048,
+            40_000,
+        ),
+        (
+            transform("vyr-transform-2048", Ok(&strict), "/run/event-transform/"),
+            2048,
+            10_000,
+        ),
+        (
+            transform("wasmtime-transform-2048", present(&transform_tuned), "/"),
+            2048,
+            10_000,
+        ),
+    ] {
+        let requests = recorder.requests(requests);
+        let row = overloaded(
+            recorder,
+            &target,
+            Dose {
+                connections,
+                requests,
+            },
+        )?;
+        recorder.add(row);
+    }
+    Ok(())
+}
+
+const OVERLOAD: f64 = 3.0;
+
+fn overloaded(
+    recorder: &mut Recorder<'_>,
+    target: &Measurand<'_>,
+    dose: Dose,
+) -> Result<Target, Error> {
+    let server = match &target.server {
+        Ok(server) => *server,
+        Err(reason) => return Ok(Target::missing(target.name, reason.clone())),
+    };
+    // With as many connections as a server without queues needs for its peak.
+    let peak = Dose {
+        connections: CONNECTIONS,
+        ..dose
+    };
+    let mut peaks_rps = Vec::new();
+    for _ in 0..4 {
+        match closed(server, &target.request, peak)? {
+            Ok(report) => peaks_rps.push(report.succeeded_rps()),
+            Err(reason) => return Ok(Target::missing(target.name, reason)),
+        }
+    }
+    let peak_rps = median(peaks_rps).unwrap_or_default();
     let rate_rps = OVERLOAD * peak_rps;
-    let report = recorder.open(&node, &request, CONNECTIONS, rate_rps)?;
-    let mut target = Target {
-        name: "vyr-fresh".into(),
+    let report = recorder.open(server, &target.request, dose.connections, rate_rps)?;
+    let refused = report.statuses.get(&503).copied().unwrap_or(0);
+    let goodput_rps = report.succeeded_rps();
+    let p99_us = quantile_us(&report.accepted_service_ns, 0.99);
+    recorder.say(&format!(
+        "  {}: peak {peak_rps:.0}/s, goodput {goodput_rps:.0}/s, p99 of accepted {p99_us:.0} µs, {refused} refused",
+        target.name
+    ));
+    recorder.keep_latency(target.name, &report);
+    let mut row = Target {
+        name: target.name.into(),
         peak_rps: Some(peak_rps),
-        rss_bytes: Some(node.tree.resident_bytes()?),
+        rss_bytes: Some(server.tree.resident_bytes()?),
         ..Target::default()
     };
-    target.set_latency(rate_rps, &report);
-    let refused = report.statuses.get(&503).copied().unwrap_or(0);
-    target.figures = [
-        ("goodput_rps", report.succeeded_rps()),
-        ("goodput_to_peak", report.succeeded_rps() / peak_rps),
+    row.set_latency(rate_rps, &report);
+    row.figures = [
+        ("goodput_to_peak", goodput_rps / peak_rps),
         ("refused_503", refused as f64),
-        (
-            "accepted_service_p99_us",
-            quantile_us(&report.accepted_service_ns, 0.99),
-        ),
+        ("accepted_service_p99_us", p99_us),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
-    recorder.keep_latency("vyr-fresh", &report);
-    recorder.add(target);
-    Ok(())
+    Ok(row)
 }
 
 fn spinning_neighbour(recorder: &mut Recorder<'_>) -> Result<(), Error> {
@@ -436,9 +510,8 @@ fn stream(recorder: &mut Recorder<'_>) -> Result<(), Error> {
     ));
     let setup = recorder.setup;
     let node = setup.node_with_guests()?;
-    let repeats = if recorder.quick { 3 } else { 5 };
     let (mut ours, mut native) = (Vec::new(), Vec::new());
-    for _ in 0..repeats {
+    for _ in 0..recorder.rounds() {
         let started = Instant::now();
         let (status, body) = node.exchange(
             "POST",
@@ -459,13 +532,13 @@ fn stream(recorder: &mut Recorder<'_>) -> Result<(), Error> {
             native.push(count as f64 / took.as_secs_f64());
         }
     }
-    let target = |name: &str, mut rates: Vec<f64>| {
-        rates.sort_by(f64::total_cmp);
-        Target {
-            name: name.into(),
-            figures: [("events_per_second".to_owned(), rates[rates.len() / 2])].into(),
-            ..Target::default()
-        }
+    let target = |name: &str, rates: Vec<f64>| Target {
+        name: name.into(),
+        figures: median(rates)
+            .map(|rate| ("events_per_second".to_owned(), rate))
+            .into_iter()
+            .collect(),
+        ..Target::default()
     };
     recorder.add(target("vyr", ours));
     recorder.add(if native.is_empty() {
@@ -539,16 +612,21 @@ fn growth(recorder: &mut Recorder<'_>) -> Result<(), Error> {
         "memory of a shard after {requests} tasks more, the first {warm_up} not counted"
     ));
     let node = recorder.setup.node_with_guests()?;
-    let load = |requests| crate::load::Load {
-        address: crate::url::Address::Tcp(node.address),
-        connections: CONNECTIONS,
-        pace: crate::load::Pace::Closed { requests },
-        time_out: Duration::from_secs(5),
-    };
     let bytes = request(&node, "GET", "/run/hello/", "", &[]);
-    crate::load::run(&load(warm_up), |_| &bytes, |_, _, _| {})?;
+    let load = |requests| {
+        let dose = Dose {
+            connections: CONNECTIONS,
+            requests,
+        };
+        closed(&node, &bytes, dose)?.map_err(|reason| Error::Wrong {
+            target: "vyr-fresh".into(),
+            scenario: "growth".into(),
+            reason,
+        })
+    };
+    load(warm_up)?;
     let before = largest_child(node.tree)?;
-    crate::load::run(&load(requests), |_| &bytes, |_, _, _| {})?;
+    load(requests)?;
     let after = largest_child(node.tree)?;
     recorder.add(Target {
         name: "vyr-fresh".into(),

@@ -12,7 +12,7 @@ use super::server::Server;
 use crate::load::{Load, Pace, run};
 use crate::outcome::Report;
 use crate::pin;
-use crate::results::Target;
+use crate::results::{Target, median};
 use crate::url::Address;
 
 /// No exporter, and no records for live watchers.
@@ -29,7 +29,7 @@ struct Side {
     node: Server,
     request: Vec<u8>,
     cpu_us: Vec<f64>,
-    last: Option<Report>,
+    open: Option<Report>,
 }
 
 pub(super) fn telemetry(recorder: &mut Recorder<'_>) -> Result<(), Error> {
@@ -49,7 +49,7 @@ pub(super) fn telemetry(recorder: &mut Recorder<'_>) -> Result<(), Error> {
             request: request(&node, "GET", "/run/hello/", "", &[]),
             node,
             cpu_us: Vec::new(),
-            last: None,
+            open: None,
         })
     };
     let mut sides = [
@@ -58,31 +58,32 @@ pub(super) fn telemetry(recorder: &mut Recorder<'_>) -> Result<(), Error> {
     ];
     let peak_rps = peak_rps(&sides[0])?;
     let rate_rps = LOAD_SHARE * peak_rps;
-    for repeat in 0..=recorder.repeats() {
+    for round in 0..=recorder.rounds() {
         for side in &mut sides {
             let before_ns = side.node.tree.cpu_ns()?;
             let report = recorder.open(&side.node, &side.request, CONNECTIONS, rate_rps)?;
             wait_for_export(&side.node)?;
             let used_ns = side.node.tree.cpu_ns()? - before_ns;
             // The first round warms up.
-            if repeat > 0 {
+            if round > 0 {
                 let requests = report.requests as f64;
                 side.cpu_us.push(used_ns as f64 / 1e3 / requests);
-                side.last = Some(report);
+                match &mut side.open {
+                    Some(sum) => sum.merge(report),
+                    none => *none = Some(report),
+                }
             }
         }
     }
-    for mut side in sides {
-        side.cpu_us.sort_by(f64::total_cmp);
-        let (Some(report), [lowest, .., highest]) = (&side.last, &*side.cpu_us) else {
+    for side in sides {
+        let (Some(report), Some(cpu_us)) = (&side.open, median(side.cpu_us.clone())) else {
             continue;
         };
         let records = Records::of(&side.node)?;
-        let cpu_us = side.cpu_us[side.cpu_us.len() / 2];
         let mut target = Target {
             name: side.name.into(),
             cpu_us_per_request: Some(cpu_us),
-            cpu_us_range: Some([*lowest, *highest]),
+            cpu_us_rounds: side.cpu_us,
             rss_bytes: Some(side.node.tree.resident_bytes()?),
             figures: [
                 ("records_exported".to_owned(), records.exported),

@@ -37,7 +37,16 @@ pub(super) fn run(arguments: BenchCompare) -> anyhow::Result<ExitCode> {
     } else {
         print(&comparison)?;
     }
-    Ok(ExitCode::SUCCESS)
+    let failed: Vec<_> = comparison
+        .scenarios
+        .iter()
+        .filter_map(|scenario| Some(format!("{}: {}", scenario.name, scenario.failed.as_ref()?)))
+        .collect();
+    if failed.is_empty() {
+        Ok(ExitCode::SUCCESS)
+    } else {
+        anyhow::bail!("{}", failed.join("\n"))
+    }
 }
 
 /// A program that a variable names, or that is on the path.
@@ -68,6 +77,8 @@ fn print(comparison: &Comparison) -> std::io::Result<()> {
                 }
                 if target.void.is_some() {
                     name.push_str(" (void)");
+                } else if target.void_tail.is_some() {
+                    name.push_str(" (p99.9 on: void)");
                 }
                 for (figure, value) in &target.figures {
                     name = format!("{name} {figure}={value:.2}");
@@ -82,8 +93,10 @@ fn print(comparison: &Comparison) -> std::io::Result<()> {
                         .offered_rps
                         .map_or(String::new(), |rate| format!("{rate:.0}")),
                     number(target.p50_us),
+                    number(target.p90_us),
                     number(target.p99_us),
                     number(target.p999_us),
+                    number(target.p9999_us),
                     number(target.max_us),
                     target
                         .errors
@@ -99,8 +112,10 @@ fn print(comparison: &Comparison) -> std::io::Result<()> {
                 "peak/s",
                 "at/s",
                 "p50 µs",
+                "p90 µs",
                 "p99 µs",
                 "p99.9 µs",
+                "p99.99 µs",
                 "max µs",
                 "errors",
                 "MiB",
@@ -110,7 +125,7 @@ fn print(comparison: &Comparison) -> std::io::Result<()> {
         if let Some(reason) = scenario
             .targets
             .iter()
-            .find_map(|target| target.void.as_ref())
+            .find_map(|target| target.void.as_ref().or(target.void_tail.as_ref()))
         {
             println!("void, for example: {reason}");
         }
@@ -121,10 +136,15 @@ fn print(comparison: &Comparison) -> std::io::Result<()> {
         .iter()
         .map(|ratio| {
             [
-                if ratio.met { "met" } else { "missed" }.to_owned(),
+                match ratio.met {
+                    Some(true) => "met",
+                    Some(false) => "missed",
+                    None => "",
+                }
+                .to_owned(),
                 ratio
                     .value
-                    .map_or("not measured".into(), |value| format!("{value:.3}")),
+                    .map_or("missing or void".into(), |value| format!("{value:.3}")),
                 format!("{} {}", ratio.relation, ratio.bar),
                 ratio.what.clone(),
             ]

@@ -102,7 +102,11 @@ pub(super) fn run(arguments: &BenchEngine) -> anyhow::Result<ExitCode> {
         per_task: PerTask {
             cpu_us: per_task(done.iter().map(|done| done.cpu_s * 1e6).sum()),
             page_faults: per_task(done.iter().map(|done| done.page_faults as f64).sum()),
-            calls: count_calls(cpus[0], &guest, work.path())?,
+            calls: if arguments.skip_calls {
+                None
+            } else {
+                count_calls(cpus[0], &guest, work.path())?
+            },
         },
     };
     if arguments.json {
@@ -117,6 +121,7 @@ pub(super) fn run(arguments: &BenchEngine) -> anyhow::Result<ExitCode> {
             results.per_task.page_faults
         );
         match &results.per_task.calls {
+            None if arguments.skip_calls => {}
             None => eprintln!("vyr: system calls were not counted: strace is not installed"),
             Some(calls) => {
                 for (name, count) in calls {
@@ -201,7 +206,8 @@ fn count_calls(
         let mut command = Command::new("strace");
         command
             .args(["-f", "-c", "-U", "calls,name", "-o"])
-            .arg(&summary);
+            .arg(&summary)
+            .env("RUST_BACKTRACE", "0");
         let shard = shard_command(&crate::node::own_program(), cpu, guest, 60_000);
         command.arg(shard.get_program()).args(shard.get_args());
         command.args(["--tasks-max", &tasks.to_string()]);
@@ -317,6 +323,6 @@ fn usage() -> (f64, u64) {
             .and_then(|text| text.parse::<u64>().ok())
             .unwrap_or(0)
     };
-    let tree = vyr_bench::ProcessTree::of(std::process::id());
-    (tree.cpu_ns().unwrap_or(0) as f64 / 1e9, number(7))
+    let cpu_s = vyr_bench::cpu_ns(std::process::id()) as f64 / 1e9;
+    (cpu_s, number(7))
 }

@@ -76,6 +76,9 @@ pub(super) fn run(arguments: &BenchLoad) -> anyhow::Result<ExitCode> {
         eprintln!("vyr: the latencies are void: {reason}");
         return Ok(ExitCode::FAILURE);
     }
+    if let Some(reason) = report.void_tail() {
+        eprintln!("vyr: {reason}");
+    }
     if let Some(failure) = report.failures.first() {
         eprintln!(
             "vyr: {} requests were not answered; the first: {}",
@@ -111,6 +114,7 @@ fn print(report: &Report, arguments: &BenchLoad) -> anyhow::Result<()> {
             "service": quantiles(&report.service_ns),
             "generator_late_p99_us": quantile_us(&report.late_ns, 0.99),
             "void": report.void(),
+            "void_tail": report.void_tail(),
         }));
     }
     let row = |(name, histogram): (&str, _)| {
