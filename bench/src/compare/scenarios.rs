@@ -310,21 +310,29 @@ fn overloaded(
         Ok(server) => *server,
         Err(reason) => return Ok(Target::missing(target.name, reason.clone())),
     };
-    // With as many connections as a server without queues needs for its peak.
     let peak = Dose {
-        connections: CONNECTIONS,
+        connections: dose.connections.min(256),
         ..dose
     };
     let mut peaks_rps = Vec::new();
-    for _ in 0..4 {
+    for round in 0..=recorder.rounds() {
         match closed(server, &target.request, peak)? {
-            Ok(report) => peaks_rps.push(report.succeeded_rps()),
+            // The first round warms up.
+            Ok(report) if round > 0 => peaks_rps.push(report.succeeded_rps()),
+            Ok(_) => {}
             Err(reason) => return Ok(Target::missing(target.name, reason)),
         }
     }
     let peak_rps = median(peaks_rps).unwrap_or_default();
     let rate_rps = OVERLOAD * peak_rps;
-    let report = recorder.open(server, &target.request, dose.connections, rate_rps)?;
+    let opened = recorder.open(server, &target.request, dose.connections, rate_rps);
+    let report = match opened {
+        Ok(report) => report,
+        Err(error) => {
+            let reason = format!("{} connections at once: {error}", dose.connections);
+            return Ok(Target::missing(target.name, reason));
+        }
+    };
     let refused = report.statuses.get(&503).copied().unwrap_or(0);
     let goodput_rps = report.succeeded_rps();
     let p99_us = quantile_us(&report.accepted_service_ns, 0.99);

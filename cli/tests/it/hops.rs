@@ -1,6 +1,8 @@
 //! Spans of requests that another shard was asked for: each is the parent of a task, or is not there.
 
 use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -83,6 +85,48 @@ fn a_task_that_fails_on_another_shard_has_its_hop_and_its_response_names_both() 
     let (roots, hops) = roots_and_hops(&spans);
     assert_eq!((roots.len(), hops.len()), (2, 1));
     assert_eq!(roots[&hops[0].trace_id], hops[0].span_id);
+}
+
+#[test]
+fn a_request_takes_one_hop_at_most() {
+    let node = Node::with_artifact(&["--shards", "2"], "hello.wasm", "hello");
+    let answer = node.request("GET", "/run/hello/", &[], b"");
+    let task = answer.header("vyr-task-id").expect("a task").to_owned();
+    let owner = node.json(&format!("/v0/tasks/{task}"))["shard"]
+        .as_u64()
+        .expect("a shard");
+    let other = 1 - owner;
+    let socket = node.data_dir().join(format!("run/shard-{other}.sock"));
+    let status = |header: &str| {
+        let mut stream = UnixStream::connect(&socket).expect("the shard listens");
+        let head = format!(
+            "GET /v0/tasks/{task} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{header}\r\n"
+        );
+        stream.write_all(head.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        answer.split(' ').nth(1).map(str::to_owned)
+    };
+    let hops = || {
+        let metrics = node.request("GET", "/metrics", &[], b"").text();
+        let counts = metrics.lines().filter_map(|line| {
+            let (_, count) = line
+                .split_once("vyr_forward_hops_total{")?
+                .1
+                .split_once("} ")?;
+            count.parse::<u64>().ok()
+        });
+        counts.sum::<u64>()
+    };
+    let before = hops();
+    assert_eq!(status("").as_deref(), Some("200"), "sent on to the owner");
+    assert_eq!(hops() - before, 1);
+    assert_eq!(
+        status("vyr-hop: 1\r\n").as_deref(),
+        Some("404"),
+        "not sent on again"
+    );
+    assert_eq!(hops() - before, 1);
 }
 
 #[test]

@@ -19,6 +19,8 @@ struct Counting;
 
 thread_local! {
     static COUNT: Cell<u64> = const { Cell::new(0) };
+    /// What this thread has allocated less what it has freed.
+    static LIVE: Cell<i64> = const { Cell::new(0) };
 }
 
 #[global_allocator]
@@ -29,11 +31,13 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // A thread that is being torn down does not count.
         let _ = COUNT.try_with(|count| count.set(count.get() + 1));
+        let _ = LIVE.try_with(|live| live.set(live.get() + 1));
         // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        let _ = LIVE.try_with(|live| live.set(live.get() - 1));
         // SAFETY: the pointer came from `alloc`, that is from the system's allocator.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -83,5 +87,31 @@ fn a_warm_task_allocates_no_more_than_it_did() {
             );
             shard.forget_artifact(hello, None).await;
         }
+    });
+}
+
+#[test]
+fn tasks_leave_nothing_behind() {
+    const TASKS: i64 = 1000;
+    on_each_executor(ShardLimits::default(), async |shard| {
+        let hello = adopt(&shard, "hello.wasm", Manifest::default()).await;
+        let tasks = async || {
+            for _ in 0..TASKS {
+                let arrival = shard.arrival(None);
+                let (_, response) = shard
+                    .invoke(&hello, get("/"), arrival)
+                    .await
+                    .expect("accepted");
+                text(response.expect("a response")).await;
+            }
+            LIVE.with(Cell::get)
+        };
+        // As many as are remembered and more: from then on each takes the place of another.
+        let before = tasks().await;
+        let grown = tasks().await - before;
+        assert!(
+            grown.abs() < TASKS / 10,
+            "{grown} allocations are left of {TASKS} tasks"
+        );
     });
 }
