@@ -11,7 +11,7 @@ use vyr_core::limits::ShardLimits;
 use crate::support::*;
 
 /// Allocations of one warm HTTP task with a fresh instance, its request and its response included.
-const FRESH_MAX: u64 = 104;
+const FRESH_MAX: u64 = 92;
 /// The same with an instance that is used again.
 const REUSED_MAX: u64 = 59;
 
