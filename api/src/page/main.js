@@ -2,7 +2,7 @@
 import { ago, by, setText } from "./draw.js";
 import { drawArtifacts, drawStates, setArtifacts } from "./lists.js";
 import { Node } from "./metrics.js";
-import { Unauthorised, events, hasToken, read, readList, setToken, wait } from "./node.js";
+import { Refused, Unauthorised, events, hasToken, read, readList, setToken, wait } from "./node.js";
 import * as shards from "./shards.js";
 import * as tasks from "./tasks.js";
 import * as trace from "./trace.js";
@@ -12,6 +12,8 @@ const PAUSE_MS_MIN = 250, PAUSE_MS_MAX = 5000;
 const SILENCE_MS_MAX = 20_000, SILENCE_OF_METRICS_MS_MAX = 6000;
 const LIST_PERIOD_MS = 3000, RUNNING_PERIOD_MS = 1000, TASKS_PERIOD_MS = 500, INTERVAL_MS = 1000;
 const RUNNING_ROWS = 20, ENDED_ROWS = 100;
+/** How long a hop's span may come after its task's: it ends when the other shard has passed the answer on. */
+const HOP_MS_MAX = 300;
 /** A page that nobody has seen for this long lets go of its connections: a browser has six for a node. */
 const HIDDEN_MS_MAX = 30_000;
 
@@ -42,6 +44,7 @@ async function follow(name, path, on, { signal, opened = () => {}, silence_ms = 
   let pause_ms = PAUSE_MS_MIN;
   tell(name, "connecting");
   while (!signal.aborted) {
+    let trouble = "reconnecting";
     try {
       await events(path, {
         on, silence_ms, signal,
@@ -58,9 +61,10 @@ async function follow(name, path, on, { signal, opened = () => {}, silence_ms = 
         await tokenGiven();
         continue;
       }
+      if (error instanceof Refused) trouble = `refused, ${error.message}`;
     }
     if (signal.aborted) return;
-    tell(name, "reconnecting");
+    tell(name, trouble);
     await wait(pause_ms);
     pause_ms = Math.min(pause_ms * 2, PAUSE_MS_MAX);
   }
@@ -90,8 +94,11 @@ function onMetrics(event, data) {
 }
 
 function onSpan(event, data) {
-  if (event === "span") tasks.take(data);
-  else if (event === "lost") tasks.countLost(data.spans);
+  if (event === "span") {
+    tasks.take(data);
+    // A hop can come so late that its task's own stream is closed.
+    trace.take(data);
+  } else if (event === "lost") tasks.countLost(data.spans);
 }
 
 let watching = new AbortController();
@@ -156,12 +163,16 @@ function open() {
   tasks.draw();
   if (!id) return tell("tasks", streams.get("tasks") ?? "connecting");
   by("trace").focus();
-  const { signal, abort } = { signal: opening.signal, abort: opening.abort.bind(opening) };
+  const here = opening, { signal } = here;
+  const end = () => {
+    if (here === opening) streams.delete("trace");
+    here.abort();
+  };
   const on = (event, span) => {
     if (event !== "span") return;
     trace.take(span);
-    // The last span of a task; the connection is free for others.
-    if (tasks.stepOf(span) === "task") { streams.delete("trace"); abort(); }
+    // A task's own span is its last but for the hop that brought it, if one did; then the connection is free for others.
+    if (tasks.stepOf(span) === "task") setTimeout(end, trace.hasParent(span) ? 0 : HOP_MS_MAX);
   };
   return follow("trace", `/v0/traces?task=${id}`, on, { signal });
 }

@@ -7,6 +7,9 @@ const EVENTS_PER_SECOND_MAX = 5000;
 
 export class Unauthorised extends Error {}
 
+/** The node answers, but not with what was asked for; the message is the node's. */
+export class Refused extends Error {}
+
 export const hasToken = () => sessionStorage.getItem(KEY) !== null;
 
 export const setToken = (token) => sessionStorage.setItem(KEY, token);
@@ -18,8 +21,14 @@ async function ask(path, signal) {
   const headers = token ? { authorization: `Bearer ${token}` } : {};
   const answer = await fetch(path, { headers, signal });
   if (answer.status === 401) throw new Unauthorised("the node wants its token");
-  if (!answer.ok) throw new Error(`${path}: status ${answer.status}`);
+  if (!answer.ok) throw new Refused(await reason(answer));
   return answer;
+}
+
+/** Why the node refuses, from its problem document (RFC 9457) if it sent one. */
+async function reason(answer) {
+  const problem = await answer.json().catch(() => ({}));
+  return problem.detail ?? `status ${answer.status}`;
 }
 
 export const read = async (path) => (await ask(path)).json();

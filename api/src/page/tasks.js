@@ -201,7 +201,7 @@ function update(row, task) {
   }
 }
 
-const stepsOf = (task) => task.spans.filter((span) => !["task", "forward"].includes(span.name))
+const stepsOf = (task) => task.spans.filter((span) => !["task", "forward"].includes(stepOf(span)))
   .sort((a, b) => (start_ns(a) < start_ns(b) ? -1 : 1));
 
 /** The steps as parts of the task's time; a call to another host lies over the execution it is part of. */

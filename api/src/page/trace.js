@@ -14,7 +14,12 @@ export function begin(id, known) {
   if (id) draw();
 }
 
+/** Whether the span that a span is part of has come, or there is none. */
+export const hasParent = (span) => !span.parentSpanId || spans.has(span.parentSpanId);
+
+/** Takes a span, if it is of the task whose trace is shown. */
 export function take(span) {
+  if (attribute(span, "vyr.task.id") !== task) return;
   if (spans.size >= SPANS_MAX || spans.has(span.spanId)) return;
   spans.set(span.spanId, span);
   if (isDue) return;
