@@ -53,8 +53,11 @@ pub enum What {
         /// Bytes that the task may let the state grow to.
         bytes_max: u64,
     },
-    /// The task has ended.
-    Unbind,
+    /// The task has ended, or was refused.
+    Unbind {
+        /// Whether there was such a task.
+        was_used: bool,
+    },
     /// An operation through the binding.
     Call(Call),
 }
@@ -100,10 +103,12 @@ impl SharedStates {
                 }
                 Ok(Reply::Done)
             }
-            What::Unbind => {
+            What::Unbind { was_used } => {
                 let lease = self.leases.borrow_mut().0.remove(&key);
-                if let Some(lease) = lease {
-                    self.unbind(lease.binding);
+                match lease {
+                    Some(lease) if was_used => self.unbind(lease.binding),
+                    Some(lease) => self.give_up(lease.binding),
+                    None => {}
                 }
                 Ok(Reply::Done)
             }
@@ -176,14 +181,7 @@ impl SharedStates {
             // Nobody waits when the task was stopped meanwhile.
             let _ = sender.send(answer.await);
         });
-        async move {
-            receiver.await.unwrap_or_else(|_| {
-                Err(Refused {
-                    code: Code::Internal,
-                    detail: "the exchange with the other shard ended without an answer".into(),
-                })
-            })
-        }
+        async move { receiver.await.unwrap_or_else(|_| Err(no_answer())) }
     }
 }
 
@@ -194,11 +192,11 @@ pub(crate) struct Place {
     state: StateId,
 }
 
-/// Keeps a lease as long as it exists.
+/// Keeps a lease as long as it exists. Dropped, it gives the binding up as one that was not used.
 #[derive(Debug)]
 pub(super) struct LeaseKeeper {
     place: Place,
-    _ended: oneshot::Sender<()>,
+    ended: oneshot::Sender<()>,
 }
 
 impl LeaseKeeper {
@@ -212,26 +210,50 @@ impl LeaseKeeper {
     ) -> Result<Self, Refused> {
         let request = move |what| OtherRequest { task, state, what };
         let bind = move || request(What::Bind { mode, bytes_max });
-        states.ask(bind()).await?;
         let (ended, mut until_ended) = oneshot::channel();
+        let (answer, bound) = oneshot::channel();
         let states = Rc::clone(states);
+        // A task of its own from the first request on: whoever waits for the binding may go away.
         rt::spawn(async move {
-            while rt::timeout(RENEWAL, &mut until_ended).await.is_err() {
+            let first = states.ask(bind()).await;
+            let is_bound = first.is_ok();
+            let _ = answer.send(first);
+            if !is_bound {
+                return;
+            }
+            let was_used = loop {
+                if let Ok(ended) = rt::timeout(RENEWAL, &mut until_ended).await {
+                    break ended.is_ok();
+                }
                 if let Err(error) = states.ask(bind()).await {
                     tracing::warn!(%task, %state, %error, "a binding to another shard's state is lost");
                     return;
                 }
-            }
+            };
             // Not reached, the other shard ends the lease in time.
-            let _ = states.ask(request(What::Unbind)).await;
+            let _ = states.ask(request(What::Unbind { was_used })).await;
         });
+        bound.await.unwrap_or_else(|_| Err(no_answer()))?;
         Ok(Self {
             place: Place { task, state },
-            _ended: ended,
+            ended,
         })
+    }
+
+    /// The task has ended.
+    pub(super) fn end(self) {
+        // Gone when the binding was lost before.
+        let _ = self.ended.send(());
     }
 
     pub(super) fn place(&self) -> Place {
         self.place
+    }
+}
+
+fn no_answer() -> Refused {
+    Refused {
+        code: Code::Internal,
+        detail: "the exchange with the other shard ended without an answer".into(),
     }
 }

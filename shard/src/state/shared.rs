@@ -114,6 +114,13 @@ impl SharedStates {
         self.changed.notify_one();
     }
 
+    pub(super) fn give_up(&self, binding: Binding) {
+        self.states
+            .borrow_mut()
+            .give_up(binding, clock::monotonic_ns());
+        self.changed.notify_one();
+    }
+
     pub(super) fn lease_began(&self) {
         self.changed.notify_one();
     }

@@ -215,6 +215,61 @@ fn what_cannot_be_bound_is_refused_and_leaves_nothing() {
 }
 
 #[test]
+fn a_state_survives_a_submission_that_is_refused() {
+    let limits = ShardLimits {
+        running_max: 1,
+        queued_max: 1,
+        ..ShardLimits::default()
+    };
+    on_each_executor(limits, async |shard| {
+        let probe = state_probe(&shard).await;
+        let command = crate::support::probe(&shard).await;
+        let state = create(&shard, StateLimits::DEFAULT);
+        let gone = StateId::from_bits(state.to_bits() ^ 1);
+        let name = |state, name| bound(state, name, Mode::Rw);
+        let unbound = || {
+            let left = shard.states().describe(state).expect("it is still there");
+            left.bindings == 0 && left.expires_in_ms.is_some_and(|left_ms| left_ms > 30_000)
+        };
+        let refused = async |bindings: &[Binding]| {
+            let started = start(&shard, probe, "a get k", bindings).await;
+            assert!(unbound());
+            started.map(drop).expect_err("refused").code()
+        };
+        let codes = [
+            (name(gone, "b"), Code::StateNotFound),
+            (name(state, "a"), Code::StateBindingRefused),
+            (name(state, "c"), Code::StateBindingRefused),
+        ];
+        for (second, code) in codes {
+            assert_eq!(refused(&[name(state, "a"), second]).await, code);
+        }
+        let busy = start(&shard, command, "spin", &[]).await.expect("accepted");
+        until("it runs", || busy.status() == Status::Running).await;
+        let waiting = start(&shard, probe, "a get k", &[])
+            .await
+            .expect("accepted");
+        assert_eq!(refused(&[name(state, "a")]).await, Code::Overloaded);
+        let taken = name(create(&shard, LINGERING), "a");
+        shard.bind(&waiting, taken).await.expect("it waits");
+        shard
+            .bind(&waiting, name(state, "a"))
+            .await
+            .expect_err("taken");
+        assert!(unbound());
+        busy.cancel();
+        ended(&waiting).await;
+        let path = get("/a/get/k");
+        let arrival = shard.arrival(None);
+        let both = [name(state, "a"), name(gone, "b")];
+        let invoked = shard.invoke_bound(&probe, path, arrival, &both).await;
+        let code = invoked.map(drop).expect_err("refused").code();
+        assert_eq!(code, Code::StateNotFound);
+        assert!(unbound());
+    });
+}
+
+#[test]
 fn a_state_lives_as_long_as_its_tasks_and_its_linger() {
     on_each_executor(ShardLimits::default(), async |shard| {
         let probe = state_probe(&shard).await;
