@@ -39,6 +39,8 @@ pub struct OtherRequest {
     pub task: TaskId,
     /// The state.
     pub state: StateId,
+    /// Which of the task's bindings: its shard counts them, so that two to one state are told apart.
+    pub binding: u64,
     /// What is asked.
     pub what: What,
 }
@@ -64,7 +66,10 @@ pub enum What {
 
 /// The bindings that tasks of other shards have here.
 #[derive(Default)]
-pub(super) struct Leases(HashMap<(TaskId, StateId), Lease>);
+pub(super) struct Leases(HashMap<LeaseKey, Lease>);
+
+/// The task and the number of its binding.
+type LeaseKey = (TaskId, u64);
 
 struct Lease {
     binding: Binding,
@@ -88,7 +93,7 @@ impl SharedStates {
     /// # Errors
     /// As the operation's; [`Code::StateNotFound`] when the lease has run out.
     pub fn answer_other(&self, request: OtherRequest) -> Result<Reply, Refused> {
-        let key = (request.task, request.state);
+        let key = (request.task, request.binding);
         match request.what {
             What::Bind { mode, bytes_max } => {
                 if self.renew(key).is_none() {
@@ -113,16 +118,28 @@ impl SharedStates {
                 Ok(Reply::Done)
             }
             What::Call(call) => {
-                let access = self.renew(key).ok_or_else(|| Refused {
-                    code: Code::StateNotFound,
-                    detail: format!("the task's binding to state {} has run out", request.state),
-                })?;
+                let access = match self.renew(key) {
+                    Some(access) => access,
+                    None => return Err(self.without_lease(request.state)),
+                };
                 self.call(access, call)
             }
         }
     }
 
-    fn renew(&self, key: (TaskId, StateId)) -> Option<super::Access> {
+    /// Why a task has no binding to a state any more.
+    fn without_lease(&self, id: StateId) -> Refused {
+        match self.describe(id) {
+            Ok(_) => Refused {
+                code: Code::StateNotFound,
+                detail: format!("the task's binding to state {id} has run out"),
+            },
+            // A state of an earlier life is lost, which is not the same as ended.
+            Err(error) => error.into(),
+        }
+    }
+
+    fn renew(&self, key: LeaseKey) -> Option<super::Access> {
         let mut leases = self.leases.borrow_mut();
         let lease = leases.0.get_mut(&key)?;
         lease.ends_ns = lease_end();
@@ -172,11 +189,7 @@ impl SharedStates {
         call: Call,
     ) -> impl Future<Output = Result<Reply, Refused>> + Send + 'static + use<> {
         let (sender, receiver) = oneshot::channel();
-        let answer = self.ask(OtherRequest {
-            task: place.task,
-            state: place.state,
-            what: What::Call(call),
-        });
+        let answer = self.ask(place.request(What::Call(call)));
         rt::spawn(async move {
             // Nobody waits when the task was stopped meanwhile.
             let _ = sender.send(answer.await);
@@ -190,6 +203,23 @@ impl SharedStates {
 pub(crate) struct Place {
     task: TaskId,
     state: StateId,
+    binding: u64,
+}
+
+impl Place {
+    fn request(self, what: What) -> OtherRequest {
+        let Self {
+            task,
+            state,
+            binding,
+        } = self;
+        OtherRequest {
+            task,
+            state,
+            binding,
+            what,
+        }
+    }
 }
 
 /// Keeps a lease as long as it exists. Dropped, it gives the binding up as one that was not used.
@@ -208,8 +238,12 @@ impl LeaseKeeper {
         mode: Mode,
         bytes_max: u64,
     ) -> Result<Self, Refused> {
-        let request = move |what| OtherRequest { task, state, what };
-        let bind = move || request(What::Bind { mode, bytes_max });
+        let place = Place {
+            task,
+            state,
+            binding: states.next_lease(),
+        };
+        let bind = move || place.request(What::Bind { mode, bytes_max });
         let (ended, mut until_ended) = oneshot::channel();
         let (answer, bound) = oneshot::channel();
         let states = Rc::clone(states);
@@ -231,13 +265,10 @@ impl LeaseKeeper {
                 }
             };
             // Not reached, the other shard ends the lease in time.
-            let _ = states.ask(request(What::Unbind { was_used })).await;
+            let _ = states.ask(place.request(What::Unbind { was_used })).await;
         });
         bound.await.unwrap_or_else(|_| Err(no_answer()))?;
-        Ok(Self {
-            place: Place { task, state },
-            ended,
-        })
+        Ok(Self { place, ended })
     }
 
     /// The task has ended.
