@@ -369,13 +369,26 @@ fn a_restarted_shard_says_which_states_are_lost() {
             .iter()
             .all(|state| node.json(&format!("/v0/states/{state}"))["bindings"] == 1)
     });
+    let other = node.shards()[1]["address"].as_str().map(str::to_owned);
+    let other = other.expect("an address");
     let shard = node.shards()[0]["pid"].as_u64().expect("a pid");
     let pid = rustix::process::Pid::from_raw(i32::try_from(shard).expect("a pid")).expect("a pid");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it runs");
+    // Until it is back nobody knows.
+    until("it says so itself", || {
+        let shown = format!("/v0/states/{}", states[0]);
+        let answer = request(&other, "GET", &shown, &[], b"").expect("an answer");
+        let seen = (answer.status, answer.code());
+        let known = seen == (410, "state_lost".into());
+        assert!(
+            known || seen == (503, "state_unreachable".into()),
+            "{seen:?}"
+        );
+        known
+    });
     assert!(!sleeping.wait().expect("a child").success());
     let code = |path: &str| node.request("GET", path, &[], b"").code();
     until("it is back", || node.shards().len() == 2);
-    assert_eq!(code(&format!("/v0/states/{}", states[0])), "state_lost");
     assert_eq!(code(&key(&states[0], "k")), "state_lost");
     let submitted = node.request(
         "POST",

@@ -69,6 +69,23 @@ pub enum Call {
     },
 }
 
+impl Call {
+    pub(super) fn only_reads(&self) -> bool {
+        match self {
+            Self::Get { .. }
+            | Self::Exists { .. }
+            | Self::ListKeys { .. }
+            | Self::GetMany { .. } => true,
+            Self::Set { .. }
+            | Self::Delete { .. }
+            | Self::Increment { .. }
+            | Self::Swap { .. }
+            | Self::SetMany { .. }
+            | Self::DeleteMany { .. } => false,
+        }
+    }
+}
+
 /// What a [`Call`] gave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {

@@ -1,4 +1,4 @@
-//! Why an operation on a state was refused. Nothing was changed then.
+//! Why an operation on a state was refused. Nothing was changed then, unless its shard did not answer.
 
 use vyr_core::id::StateId;
 use vyr_core::limits::{
@@ -22,6 +22,16 @@ pub enum StateError {
     Lost {
         /// The id asked for.
         id: StateId,
+    },
+    /// The state's shard does not answer.
+    #[error(
+        "the shard of state {id} does not answer ({reason}); what was asked may have been done or not; try again"
+    )]
+    Unreachable {
+        /// The id asked for.
+        id: StateId,
+        /// What went wrong on the way.
+        reason: String,
     },
     /// A write would exceed a bound of the state or its shard.
     #[error("{whose} is full: it holds at most {max} {what}; delete keys or raise the bound")]
@@ -107,6 +117,7 @@ impl StateError {
         match self {
             Self::NotFound { .. } => Code::StateNotFound,
             Self::Lost { .. } => Code::StateLost,
+            Self::Unreachable { .. } => Code::StateUnreachable,
             Self::Full { .. } => Code::StateFull,
             Self::Exhausted { .. } => Code::StatesExhausted,
             Self::ReadOnly => Code::StateReadOnly,

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -25,6 +25,8 @@ use crate::{clock, rt};
 const LEASE: Duration = Duration::from_secs(30);
 /// How often a task's shard renews it.
 const RENEWAL: Duration = Duration::from_secs(10);
+/// How soon it tries again when the other shard does not answer.
+const RENEWAL_RETRY: Duration = Duration::from_secs(1);
 
 /// The way to the other shards of the node.
 pub trait OtherShards {
@@ -62,6 +64,18 @@ pub enum What {
     },
     /// An operation through the binding.
     Call(Call),
+}
+
+impl What {
+    /// Whether it is the same to ask it twice, whatever happens in between. A write is not: the second one could undo
+    /// somebody else's.
+    #[must_use]
+    pub fn may_repeat(&self) -> bool {
+        match self {
+            Self::Bind { .. } | Self::Unbind { .. } => true,
+            Self::Call(call) => call.only_reads(),
+        }
+    }
 }
 
 /// The bindings that tasks of other shards have here.
@@ -249,20 +263,39 @@ impl LeaseKeeper {
         let states = Rc::clone(states);
         // A task of its own from the first request on: whoever waits for the binding may go away.
         rt::spawn(async move {
+            let mut renewed = Instant::now();
             let first = states.ask(bind()).await;
-            let is_bound = first.is_ok();
-            let _ = answer.send(first);
-            if !is_bound {
-                return;
-            }
-            let was_used = loop {
-                if let Ok(ended) = rt::timeout(RENEWAL, &mut until_ended).await {
-                    break ended.is_ok();
+            let refusal = first.as_ref().err().map(|refused| refused.code);
+            let _ = answer.send(first.map(drop));
+            let was_used = match refusal {
+                None => {
+                    let mut wait = RENEWAL;
+                    loop {
+                        if let Ok(ended) = rt::timeout(wait, &mut until_ended).await {
+                            break ended.is_ok();
+                        }
+                        let asked = Instant::now();
+                        wait = match states.ask(bind()).await {
+                            Ok(_) => {
+                                renewed = asked;
+                                RENEWAL
+                            }
+                            Err(refused)
+                                if refused.code == Code::StateUnreachable
+                                    && renewed.elapsed() < LEASE =>
+                            {
+                                RENEWAL_RETRY
+                            }
+                            Err(error) => {
+                                tracing::warn!(%task, %state, %error, "a binding to another shard's state is lost");
+                                return;
+                            }
+                        };
+                    }
                 }
-                if let Err(error) = states.ask(bind()).await {
-                    tracing::warn!(%task, %state, %error, "a binding to another shard's state is lost");
-                    return;
-                }
+                // It may be bound all the same.
+                Some(Code::StateUnreachable) => false,
+                Some(_) => return,
             };
             // Not reached, the other shard ends the lease in time.
             let _ = states.ask(place.request(What::Unbind { was_used })).await;

@@ -1,6 +1,6 @@
 //! States of another shard, which is asked over a wire that can be cut.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -17,12 +17,25 @@ use crate::rt::{self, ExecutorConfig, ExecutorKind};
 const NEAR: ShardNumber = ShardNumber(0);
 const FAR: ShardNumber = ShardNumber(1);
 
-/// Reaches the far shard.
-struct Wire(RefCell<Rc<SharedStates>>);
+struct Wire {
+    far: RefCell<Rc<SharedStates>>,
+    /// How often binding was asked for.
+    binds: Cell<u32>,
+    /// Answers that do not arrive from now on.
+    lost_answers: Cell<u32>,
+}
 
 impl OtherShards for Wire {
     fn ask(&self, request: OtherRequest) -> Pin<Box<dyn Future<Output = Result<Reply, Refused>>>> {
-        let answer = self.0.borrow().answer_other(request);
+        let is_bind = matches!(request.what, What::Bind { .. });
+        self.binds.set(self.binds.get() + u32::from(is_bind));
+        let id = request.state;
+        let mut answer = self.far.borrow().answer_other(request);
+        if self.lost_answers.get() > 0 {
+            self.lost_answers.set(self.lost_answers.get() - 1);
+            let reason = "cut".into();
+            answer = Err(StateError::Unreachable { id, reason }.into());
+        }
         Box::pin(async move { answer })
     }
 }
@@ -44,7 +57,11 @@ fn with_far_state(test: impl AsyncFn(Rc<SharedStates>, Rc<Wire>, StateId)) {
     let run = rt::run(&config, || async {
         let (near, far) = (shared(NEAR, 0), shared(FAR, 0));
         let state = far.create(StateLimits::DEFAULT).expect("room").id;
-        let wire = Rc::new(Wire(RefCell::new(far)));
+        let wire = Rc::new(Wire {
+            far: RefCell::new(far),
+            binds: Cell::default(),
+            lost_answers: Cell::default(),
+        });
         near.set_others(Rc::clone(&wire) as Rc<dyn OtherShards>);
         test(near, wire, state).await;
     });
@@ -99,7 +116,7 @@ fn each_binding_to_one_state_has_its_own_mode_and_end() {
         assert_eq!(code(set(&near, &bound, 1).await), Some(Code::StateReadOnly));
         let bindings = async || {
             rt::sleep(Duration::from_millis(10)).await;
-            let state = wire.0.borrow().describe(state).expect("alive");
+            let state = wire.far.borrow().describe(state).expect("alive");
             state.bindings
         };
         // Refused after it was bound, as when its name was taken meanwhile.
@@ -111,7 +128,7 @@ fn each_binding_to_one_state_has_its_own_mode_and_end() {
         drop(bound.accepted());
         rt::sleep(Duration::from_millis(10)).await;
         let gone = wire
-            .0
+            .far
             .borrow()
             .describe(state)
             .map_err(|error| error.code());
@@ -125,7 +142,39 @@ fn what_a_restarted_shard_had_is_lost_and_not_unknown() {
         let bound = bind(&near, state, &[("write", Mode::Rw)])
             .await
             .expect("alive");
-        wire.0.replace(shared(FAR, 1));
+        wire.far.replace(shared(FAR, 1));
         assert_eq!(code(set(&near, &bound, 0).await), Some(Code::StateLost));
+    });
+}
+
+#[test]
+fn a_binding_whose_answer_is_lost_leaves_the_state_as_it_was() {
+    with_far_state(async |near, wire, state| {
+        wire.lost_answers.set(1);
+        let refused = bind(&near, state, &[("write", Mode::Rw)]).await;
+        let code = refused.map(drop).expect_err("no answer").code;
+        assert_eq!(code, Code::StateUnreachable);
+        rt::sleep(Duration::from_millis(10)).await;
+        let left = wire.far.borrow().describe(state).expect("alive");
+        assert_eq!(left.bindings, 0);
+        assert!(left.expires_in_ms > Some(30_000), "{left:?}");
+    });
+}
+
+#[test]
+fn a_renewal_that_fails_is_tried_again() {
+    with_far_state(async |near, wire, state| {
+        let bound = bind(&near, state, &[("write", Mode::Rw)])
+            .await
+            .expect("alive");
+        wire.lost_answers.set(2);
+        let asked = async {
+            while wire.binds.get() < 4 {
+                rt::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let asked = rt::timeout(Duration::from_secs(20), asked).await;
+        asked.expect("two renewals fail, the next one does not");
+        drop(bound.accepted());
     });
 }
