@@ -166,7 +166,7 @@ impl App {
             Route::StateKeys(id) => states::keys(self, id, &request),
             Route::GetKey(id, key) => states::get(self, id, key),
             Route::PutKey(id, key) => states::put(self, id, key, request).await,
-            Route::DeleteKey(id, key) => states::delete_key(self, id, key),
+            Route::DeleteKey(id, key) => states::delete_key(self, id, key, &request),
             Route::BindState(id) => states::bind(self, id, request, hopped).await,
             Route::Health => Ok(node::health()),
             Route::Ready => node::ready(self),

@@ -214,13 +214,16 @@ pub(crate) async fn put(
     Ok(response)
 }
 
-/// `DELETE /v0/states/{id}/keys/{key}`; deleting what is not there does nothing.
+/// `DELETE /v0/states/{id}/keys/{key}`; deleting what is not there does nothing. With `If-Match` only if nobody else
+/// wrote.
 pub(crate) fn delete_key(
     app: &App,
     id: StateId,
     key: String,
+    request: &Request<RequestBody>,
 ) -> Result<Response<ResponseBody>, Failure> {
-    call(app, id, Call::Delete { key })?;
+    let expected = expected_version(request)?;
+    call(app, id, Call::Delete { key, expected })?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 

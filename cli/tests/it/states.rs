@@ -125,6 +125,18 @@ fn a_write_on_a_condition_happens_only_if_nobody_else_wrote() {
     assert_eq!(put(&format!("if-match: {tag}")).status, 204);
     assert_eq!(put(&format!("if-match: {tag}")).status, 412);
     assert_eq!(put("if-match: *").status, 400);
+    let delete = |header: &str| node.request("DELETE", &path, &[header], b"");
+    assert_eq!(
+        delete(&format!("if-match: {tag}")).code(),
+        "state_version_conflict"
+    );
+    assert_eq!(delete("if-none-match: *").status, 412);
+    assert_eq!(delete("if-match: 7").status, 400);
+    let got = node.request("GET", &path, &[], b"");
+    let tag = got.header("etag").expect("it is still there").to_owned();
+    assert_eq!(delete(&format!("if-match: {tag}")).status, 204);
+    assert_eq!(delete(&format!("if-match: {tag}")).status, 412);
+    assert_eq!(delete("if-none-match: *").status, 204);
 }
 
 #[test]

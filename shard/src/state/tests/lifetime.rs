@@ -198,7 +198,10 @@ fn a_read_only_binding_reads_and_refuses_every_write() {
     let refused = StateError::ReadOnly;
     assert_eq!(states.set(reader, "key", b"2").as_ref(), Err(&refused));
     assert_eq!(states.swap(reader, "key", 1, b"2").as_ref(), Err(&refused));
-    assert_eq!(states.increment(reader, "key", 1).as_ref(), Err(&refused));
+    assert_eq!(
+        states.increment(reader, "key", 1, 0..).as_ref(),
+        Err(&refused)
+    );
     assert_eq!(states.delete(reader, "key").as_ref(), Err(&refused));
     assert_eq!(
         states.set_many(reader, &[("key", b"2")]).as_ref(),
