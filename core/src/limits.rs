@@ -304,6 +304,8 @@ pub const STATE_PAGE_KEYS_MAX: usize = 1024;
 pub const STATE_BINDINGS_MAX: usize = 16;
 /// Values that a guest holds for a compare-and-swap at the same time, of all its states.
 pub const STATE_SWAPS_MAX: usize = 64;
+/// Bytes of those values and their keys.
+pub const STATE_SWAPS_BYTES_MAX: usize = 4 * MIB as usize;
 /// How long a new state waits for its first binding if its linger is shorter, milliseconds.
 pub const STATE_UNBOUND_MS_MAX: u64 = 60_000;
 /// What is freed of deleted states between two turns of their shard, bytes.

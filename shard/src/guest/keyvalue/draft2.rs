@@ -113,11 +113,11 @@ impl atomics::HostCas for KeyValue<'_> {
     }
 
     async fn current(&mut self, cas: Resource<Cas>) -> Result<Option<Vec<u8>>, BucketError> {
-        Ok(self.table.get(&cas)?.value.clone())
+        KeyValue::current(self, &cas)
     }
 
     async fn drop(&mut self, cas: Resource<Cas>) -> wasmtime::Result<()> {
-        self.take_cas(cas)?;
+        self.drop_cas(cas)?;
         Ok(())
     }
 }
