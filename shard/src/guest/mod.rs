@@ -93,6 +93,7 @@ impl Guest {
     /// The task is over. Whatever handles the guest keeps, nothing of the task is behind them.
     fn detach(&mut self) {
         self.buckets.detach();
+        self.outgoing.detach();
         self.log.end();
     }
 }
