@@ -469,6 +469,12 @@ fn the_command_line_does_all_of_it() {
         "none\nok\n"
     );
     ok(&["rm", &id], b"");
+    // The default may also be said.
+    let brief = ok(&["create", "--linger", "0s"], b"");
+    assert_eq!(
+        node.json(&format!("/v0/states/{}", brief.trim()))["linger_ms"],
+        0
+    );
     let gone = node.vyr(&["state", "get", &id, "k"], b"");
     assert_eq!(gone.status.code(), Some(1));
     assert!(stderr(&gone).contains("no state"), "{}", stderr(&gone));
