@@ -141,7 +141,7 @@ pub struct OutgoingLimits {
     pub request_bytes_max: u64,
     /// The body of one response, bytes.
     pub response_bytes_max: u64,
-    /// Requests that one task has under way.
+    /// Requests that one task has under way, up to the end of their responses' bodies.
     pub requests_per_task_max: usize,
     /// Connections of all guests of the shard.
     pub connections_max: usize,
