@@ -231,7 +231,8 @@ impl Default for ShardLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpLimits {
-    /// Open client connections; one more is answered 503 and closed.
+    /// Open connections of clients; one more is answered 503 and closed. Other shards have as many again for each shard
+    /// of the node.
     pub connections_max: usize,
     /// Time to receive a request's header section, milliseconds.
     pub header_ms_max: u64,

@@ -258,41 +258,23 @@ impl LeaseKeeper {
             binding: states.next_lease(),
         };
         let bind = move || place.request(What::Bind { mode, bytes_max });
-        let (ended, mut until_ended) = oneshot::channel();
+        let (ended, until_ended) = oneshot::channel();
         let (answer, bound) = oneshot::channel();
         let states = Rc::clone(states);
         // A task of its own from the first request on: whoever waits for the binding may go away.
         rt::spawn(async move {
-            let mut renewed = Instant::now();
+            let asked = Instant::now();
             let first = states.ask(bind()).await;
             let refusal = first.as_ref().err().map(|refused| refused.code);
             let _ = answer.send(first.map(drop));
             let was_used = match refusal {
-                None => {
-                    let mut wait = RENEWAL;
-                    loop {
-                        if let Ok(ended) = rt::timeout(wait, &mut until_ended).await {
-                            break ended.is_ok();
-                        }
-                        let asked = Instant::now();
-                        wait = match states.ask(bind()).await {
-                            Ok(_) => {
-                                renewed = asked;
-                                RENEWAL
-                            }
-                            Err(refused)
-                                if refused.code == Code::StateUnreachable
-                                    && renewed.elapsed() < LEASE =>
-                            {
-                                RENEWAL_RETRY
-                            }
-                            Err(error) => {
-                                tracing::warn!(%task, %state, %error, "a binding to another shard's state is lost");
-                                return;
-                            }
-                        };
+                None => match renew(&states, bind, asked, until_ended).await {
+                    Ok(was_used) => was_used,
+                    Err(error) => {
+                        tracing::warn!(%task, %state, %error, "a binding to another shard's state is lost");
+                        return;
                     }
-                }
+                },
                 // It may be bound all the same.
                 Some(Code::StateUnreachable) => false,
                 Some(_) => return,
@@ -312,6 +294,30 @@ impl LeaseKeeper {
 
     pub(super) fn place(&self) -> Place {
         self.place
+    }
+}
+
+/// Renews a lease until its keeper ends, and says whether its task had it or never was. A shard that does not answer is
+/// asked again until the lease would have ended.
+async fn renew(
+    states: &SharedStates,
+    bind: impl Fn() -> OtherRequest,
+    mut renewed: Instant,
+    mut until_ended: oneshot::Receiver<()>,
+) -> Result<bool, Refused> {
+    let mut wait = RENEWAL;
+    loop {
+        if let Ok(ended) = rt::timeout(wait, &mut until_ended).await {
+            return Ok(ended.is_ok());
+        }
+        let asked = Instant::now();
+        match states.ask(bind()).await {
+            Ok(_) => (renewed, wait) = (asked, RENEWAL),
+            Err(refused) if refused.code == Code::StateUnreachable && renewed.elapsed() < LEASE => {
+                wait = RENEWAL_RETRY;
+            }
+            Err(refused) => return Err(refused),
+        }
     }
 }
 
