@@ -79,12 +79,11 @@ impl App {
     /// The application of `shard`.
     #[must_use]
     pub fn new(shard: Rc<Shard>, config: AppConfig) -> Rc<Self> {
-        let write_pause_max = Duration::from_millis(config.limits.write_pause_ms_max);
         let app = Rc::new(Self {
             peers: Peers::new(
                 shard.number(),
                 config.sockets,
-                write_pause_max,
+                &config.limits,
                 shard.forward_hops().clone(),
             ),
             shard,
@@ -167,7 +166,7 @@ impl App {
             Route::StateKeys(id) => states::keys(self, id, &request),
             Route::GetKey(id, key) => states::get(self, id, key),
             Route::PutKey(id, key) => states::put(self, id, key, request).await,
-            Route::DeleteKey(id, key) => states::delete_key(self, id, key),
+            Route::DeleteKey(id, key) => states::delete_key(self, id, key, &request),
             Route::BindState(id) => states::bind(self, id, request, hopped).await,
             Route::Health => Ok(node::health()),
             Route::Ready => node::ready(self),
@@ -262,7 +261,8 @@ impl App {
         Ok(response)
     }
 
-    /// Sends a request about another shard's state on. If that shard's process is gone, so is the state.
+    /// Sends a request about another shard's state on. Whether the state is lost is for its shard to say, once it is
+    /// back.
     pub(crate) async fn forward_state(
         &self,
         id: StateId,
@@ -275,8 +275,9 @@ impl App {
         match self.peers.forward(id.shard(), request).await {
             Ok(response) => Ok(response.map(ResponseBody::Forwarded)),
             Err(error) => {
-                tracing::warn!(%error, state = %id, "a state's shard is gone");
-                Err(StateError::Lost { id }.into())
+                tracing::warn!(%error, state = %id, "a state's shard does not answer");
+                let reason = error.to_string();
+                Err(StateError::Unreachable { id, reason }.into())
             }
         }
     }

@@ -62,7 +62,7 @@ impl Failure {
             HeaderValue::from_static("application/problem+json"),
         );
         match self.problem.code {
-            Code::Overloaded => {
+            Code::Overloaded | Code::StateUnreachable => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             Code::Unauthorized => {

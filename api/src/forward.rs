@@ -1,20 +1,22 @@
 //! The way to the other shards: the same HTTP over their Unix sockets, one hop at most.
 //!
 //! A shard that is asked for another's task sends the request on and streams the answer back.
-//! Connections are kept and used again. A shard that does not answer has lost its tasks.
+//! Connections are kept and used again, though not for so long that the other side may be closing them. A shard that
+//! does not answer has lost its tasks; whether its states are, it tells when it is back.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use vyr_core::id::ShardNumber;
+use vyr_core::limits::HttpLimits;
 use vyr_core::metrics::Counter;
 use vyr_shard::{BodyError, rt};
 
@@ -31,6 +33,8 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
 const PART_TIME_MAX: Duration = Duration::from_secs(2);
 /// Largest part of a joint answer, bytes.
 const PART_BYTES_MAX: usize = 16 << 20;
+/// Largest operation on a state of another shard, and largest answer to it: a batch with its keys.
+pub(crate) const STATE_REQUEST_BYTES_MAX: usize = 8 << 20;
 
 /// A body that is there as a whole.
 pub(crate) fn own_body(bytes: Bytes) -> impl Body<Data = Bytes, Error = BodyError> + Send {
@@ -44,16 +48,23 @@ pub(crate) struct Peers {
     own: ShardNumber,
     peers: Vec<Peer>,
     write_pause_max: Duration,
+    /// Longest time that a connection is kept without use.
+    idle_time_max: Duration,
     /// Requests sent on, those for joint answers not counted.
     hops: Counter,
 }
 
 struct Peer {
     socket: PathBuf,
-    idle: RefCell<Vec<SendRequest<ForwardBody>>>,
+    idle: RefCell<Vec<Idle>>,
 }
 
-/// The other shard could not be reached, or broke off: its process has ended.
+struct Idle {
+    sender: SendRequest<ForwardBody>,
+    since: Instant,
+}
+
+/// The other shard could not be reached, or broke off.
 #[derive(Debug, thiserror::Error)]
 #[error("shard {shard} does not answer: {reason}")]
 pub(crate) struct Unreachable {
@@ -66,7 +77,7 @@ impl Peers {
     pub(crate) fn new(
         own: ShardNumber,
         sockets: Vec<PathBuf>,
-        write_pause_max: Duration,
+        limits: &HttpLimits,
         hops: Counter,
     ) -> Self {
         let peers = sockets
@@ -79,7 +90,10 @@ impl Peers {
         Self {
             own,
             peers,
-            write_pause_max,
+            write_pause_max: Duration::from_millis(limits.write_pause_ms_max),
+            // The other side has the same limits, and closes a connection on which no head comes for so long. A
+            // request that is sent just then gets no answer.
+            idle_time_max: Duration::from_millis(limits.header_ms_max) / 2,
             hops,
         }
     }
@@ -132,7 +146,7 @@ impl Peers {
             .headers_mut()
             .insert(HOP, HeaderValue::from_static("1"));
         let mut request = request.map(BodyExt::boxed_unsync);
-        if let Some(mut sender) = peer.idle() {
+        if let Some(mut sender) = peer.idle(self.idle_time_max) {
             match sender.try_send_request(request).await {
                 Ok(response) => {
                     peer.keep(sender);
@@ -140,10 +154,13 @@ impl Peers {
                 }
                 // The other side may close an idle connection just now. What was not sent is sent
                 // again; only a new connection tells whether the shard is gone.
-                Err(mut failed) => match failed.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(unreachable(failed.error().to_string())),
-                },
+                Err(mut failed) => {
+                    peer.idle.borrow_mut().clear();
+                    match failed.take_message() {
+                        Some(unsent) => request = unsent,
+                        None => return Err(unreachable(failed.error().to_string())),
+                    }
+                }
             }
         }
         let mut sender = self.connect(peer).await.map_err(unreachable)?;
@@ -190,7 +207,6 @@ impl Peers {
         part: Internal,
         query: &str,
     ) -> Result<Bytes, Unreachable> {
-        let unreachable = |reason: String| Unreachable { shard, reason };
         let uri = match query {
             "" => part.path().to_owned(),
             query => format!("{}?{query}", part.path()),
@@ -198,15 +214,55 @@ impl Peers {
         let request = Request::builder()
             .method(Method::GET)
             .uri(uri)
-            .header(http::header::HOST, "shard")
-            .body(Empty::new().map_err(|never| match never {}))
-            .map_err(|error| unreachable(error.to_string()))?;
-        let response = self.send(shard, request).await?;
-        let body = http_body_util::Limited::new(response.into_body(), PART_BYTES_MAX)
-            .collect()
-            .await;
-        body.map(|body| body.to_bytes())
-            .map_err(|error| unreachable(error.to_string()))
+            .body(Bytes::new());
+        self.exchange(shard, request, PART_BYTES_MAX, true).await
+    }
+
+    /// Asks another shard for an operation on one of its states.
+    pub(crate) async fn ask_state(
+        &self,
+        shard: ShardNumber,
+        operation: Bytes,
+        may_repeat: bool,
+    ) -> Result<Bytes, Unreachable> {
+        self.hops.inc();
+        let request = Request::post(Internal::StateRequest.path()).body(operation);
+        self.exchange(shard, request, STATE_REQUEST_BYTES_MAX, may_repeat)
+            .await
+    }
+
+    /// One request with its whole answer. What may be asked twice is asked again on a new connection, because one that
+    /// was kept may break off.
+    async fn exchange(
+        &self,
+        shard: ShardNumber,
+        request: http::Result<Request<Bytes>>,
+        bytes_max: usize,
+        may_repeat: bool,
+    ) -> Result<Bytes, Unreachable> {
+        let unreachable = |reason: String| Unreachable { shard, reason };
+        let mut request = request.map_err(|error| unreachable(error.to_string()))?;
+        let host = HeaderValue::from_static("shard");
+        request.headers_mut().insert(http::header::HOST, host);
+        let once = async |request: Request<Bytes>| {
+            let response = self.send(shard, request.map(own_body)).await?;
+            let status = response.status();
+            if status != StatusCode::OK {
+                return Err(unreachable(format!("it answers {status}")));
+            }
+            let body = Limited::new(response.into_body(), bytes_max)
+                .collect()
+                .await;
+            body.map(Collected::to_bytes)
+                .map_err(|error| unreachable(error.to_string()))
+        };
+        match once(request.clone()).await {
+            Err(error) if may_repeat => {
+                tracing::debug!(%error, "asked once more");
+                once(request).await
+            }
+            answer => answer,
+        }
     }
 
     async fn connect(&self, peer: &Peer) -> Result<SendRequest<ForwardBody>, String> {
@@ -231,15 +287,15 @@ impl Peers {
 
 impl Peer {
     /// A connection that is ready for a request.
-    fn idle(&self) -> Option<SendRequest<ForwardBody>> {
+    fn idle(&self, time_max: Duration) -> Option<SendRequest<ForwardBody>> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(sender) = idle.pop() {
-            if sender.is_ready() {
-                return Some(sender);
+        while let Some(last) = idle.pop() {
+            if last.sender.is_ready() && last.since.elapsed() < time_max {
+                return Some(last.sender);
             }
-            if !sender.is_closed() {
+            if !last.sender.is_ready() && !last.sender.is_closed() {
                 // Still busy with an answer that its client has not read to the end.
-                idle.insert(0, sender);
+                idle.insert(0, last);
                 return None;
             }
         }
@@ -249,7 +305,136 @@ impl Peer {
     fn keep(&self, sender: SendRequest<ForwardBody>) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < IDLE_MAX {
-            idle.push(sender);
+            let since = Instant::now();
+            idle.push(Idle { sender, since });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use vyr_shard::rt::{ExecutorConfig, ExecutorKind};
+
+    use super::*;
+
+    /// What a shard has seen.
+    #[derive(Default)]
+    struct Seen {
+        connections: AtomicUsize,
+        requests: AtomicUsize,
+    }
+
+    impl Seen {
+        fn both(&self) -> (usize, usize) {
+            let read = |count: &AtomicUsize| count.load(Ordering::SeqCst);
+            (read(&self.connections), read(&self.requests))
+        }
+    }
+
+    /// A shard whose first connection breaks off when the second request is read from it.
+    fn breaking(socket: &std::path::Path) -> Arc<Seen> {
+        let listener = UnixListener::bind(socket).expect("a free path");
+        let seen = Arc::new(Seen::default());
+        let counts = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                let number = counts.connections.fetch_add(1, Ordering::SeqCst);
+                let counts = Arc::clone(&counts);
+                std::thread::spawn(move || answer(stream, number, &counts));
+            }
+        });
+        seen
+    }
+
+    fn answer(stream: UnixStream, number: usize, counts: &Seen) {
+        let mut writer = stream.try_clone().expect("a socket");
+        let mut reader = BufReader::new(stream);
+        let mut requests = 0;
+        while read_request(&mut reader).is_some() {
+            counts.requests.fetch_add(1, Ordering::SeqCst);
+            requests += 1;
+            if number == 0 && requests == 2 {
+                return;
+            }
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+            writer.write_all(answer).expect("it is read");
+        }
+    }
+
+    fn read_request(reader: &mut BufReader<UnixStream>) -> Option<()> {
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            if let Some(text) = line.strip_prefix("content-length: ") {
+                length = text.trim().parse().ok()?;
+            }
+            if line == "\r\n" {
+                break;
+            }
+        }
+        reader.read_exact(&mut vec![0; length]).ok()
+    }
+
+    fn with_peer(header_ms_max: u64, test: impl AsyncFn(Peers, Arc<Seen>)) {
+        let config = ExecutorConfig {
+            kind: ExecutorKind::Epoll,
+            cpu: None,
+            name: "test".into(),
+        };
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("shard");
+        let seen = breaking(&socket);
+        let limits = HttpLimits {
+            header_ms_max,
+            ..HttpLimits::default()
+        };
+        let run = rt::run(&config, || async {
+            let sockets = vec![socket.clone(), socket.clone()];
+            let peers = Peers::new(ShardNumber(0), sockets, &limits, Counter::default());
+            test(peers, seen).await;
+        });
+        run.expect("the executor runs");
+    }
+
+    async fn ask(peers: &Peers, may_repeat: bool) -> Result<Bytes, Unreachable> {
+        let operation = Bytes::from_static(b"an operation");
+        peers.ask_state(ShardNumber(1), operation, may_repeat).await
+    }
+
+    #[test]
+    fn what_may_be_asked_twice_is_asked_on_a_new_connection_when_one_breaks() {
+        with_peer(60_000, async |peers, seen| {
+            ask(&peers, true).await.expect("an answer");
+            assert_eq!(ask(&peers, true).await.expect("an answer"), "ok");
+            assert_eq!(seen.both(), (2, 3));
+        });
+    }
+
+    #[test]
+    fn a_write_is_not_asked_twice() {
+        with_peer(60_000, async |peers, seen| {
+            ask(&peers, false).await.expect("an answer");
+            ask(&peers, false).await.expect_err("nobody knows");
+            assert_eq!(seen.both(), (1, 2));
+            ask(&peers, false).await.expect("a new connection");
+        });
+    }
+
+    #[test]
+    fn a_connection_is_not_used_when_the_other_side_may_be_closing_it() {
+        with_peer(100, async |peers, seen| {
+            ask(&peers, false).await.expect("an answer");
+            rt::sleep(Duration::from_millis(60)).await;
+            ask(&peers, false).await.expect("an answer");
+            assert_eq!(seen.both(), (2, 2));
+        });
     }
 }

@@ -34,12 +34,13 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n
 /// when none is left.
 pub async fn serve(app: &Rc<App>, listeners: Listeners, stop: impl Future<Output = ()>) {
     let (stopping, stopped) = watch::channel(false);
-    let open = Rc::new(Cell::new(0));
     let server = Rc::new(Server {
         app: Rc::clone(app),
-        open: Rc::clone(&open),
+        clients: Rc::default(),
+        shards: Rc::default(),
         stopped,
     });
+    let open = [&server.clients, &server.shards].map(Rc::clone);
     for tcp in [listeners.tcp, listeners.own] {
         let server = Rc::clone(&server);
         rt::spawn(async move {
@@ -52,14 +53,17 @@ pub async fn serve(app: &Rc<App>, listeners: Listeners, stop: impl Future<Output
     });
     stop.await;
     stopping.send_replace(true);
-    while open.get() > 0 {
+    while open.iter().any(|count| count.get() > 0) {
         rt::sleep(Duration::from_millis(5)).await;
     }
 }
 
 struct Server {
     app: Rc<App>,
-    open: Rc<Cell<usize>>,
+    /// Connections of clients.
+    clients: Rc<Cell<usize>>,
+    /// Connections of other shards: theirs have to find room when clients take all there is.
+    shards: Rc<Cell<usize>>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -113,14 +117,20 @@ impl Server {
     }
 
     fn admit(self: &Rc<Self>, origin: Origin, mut stream: rt::Stream) {
-        if self.open.get() >= self.app.limits.connections_max {
+        let max = self.app.limits.connections_max;
+        let (count, max) = match origin {
+            Origin::Tcp => (&self.clients, max),
+            // As many as all the others' clients can cause.
+            Origin::Unix => (&self.shards, max.saturating_mul(self.app.peers.count())),
+        };
+        if count.get() >= max {
             rt::spawn(async move {
                 // The client is told if it listens; it is turned away in any case.
                 let _ = rt::timeout(Duration::from_millis(100), stream.write_all(TOO_MANY)).await;
             });
             return;
         }
-        let open = Open::new(&self.open, self.app.shard.connections());
+        let open = Open::new(count, self.app.shard.connections());
         let server = Rc::clone(self);
         rt::spawn(async move {
             server.connection(origin, stream).await;

@@ -5,10 +5,9 @@ use std::pin::Pin;
 use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
-use http::header::{ETAG, HOST, IF_MATCH, IF_NONE_MATCH, LOCATION};
+use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
-use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
 use vyr_core::id::{ShardNumber, StateId, TaskId};
 use vyr_core::limits::{STATE_VALUE_BYTES_MAX, StateLimits};
@@ -20,13 +19,10 @@ use vyr_shard::state::{Call, OtherRequest, OtherShards, Refused, Reply, StateErr
 use crate::app::App;
 use crate::body::{RequestBody, ResponseBody};
 use crate::failure::{Failure, empty, json, with_type};
-use crate::forward::own_body;
+use crate::forward::{STATE_REQUEST_BYTES_MAX, own_body};
 use crate::query::Query;
 use crate::route::Internal;
 use crate::tasks::{json_body, known, page_rows};
-
-/// Largest request from another shard: a batch with its keys.
-const OTHER_BYTES_MAX: usize = 8 << 20;
 
 /// A state as JSON creates it.
 #[derive(Debug, Deserialize)]
@@ -218,13 +214,16 @@ pub(crate) async fn put(
     Ok(response)
 }
 
-/// `DELETE /v0/states/{id}/keys/{key}`; deleting what is not there does nothing.
+/// `DELETE /v0/states/{id}/keys/{key}`; deleting what is not there does nothing. With `If-Match` only if nobody else
+/// wrote.
 pub(crate) fn delete_key(
     app: &App,
     id: StateId,
     key: String,
+    request: &Request<RequestBody>,
 ) -> Result<Response<ResponseBody>, Failure> {
-    call(app, id, Call::Delete { key })?;
+    let expected = expected_version(request)?;
+    call(app, id, Call::Delete { key, expected })?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
@@ -261,7 +260,7 @@ pub(crate) async fn answer_other(
 ) -> Result<Response<ResponseBody>, Failure> {
     let body = request
         .into_body()
-        .collect(OTHER_BYTES_MAX, app.body_time_max())
+        .collect(STATE_REQUEST_BYTES_MAX, app.body_time_max())
         .await?;
     let request: OtherRequest = postcard::from_bytes(&body)
         .map_err(|error| Failure::invalid(format!("a shard's request: {error}")))?;
@@ -278,36 +277,31 @@ impl OtherShards for Others {
     fn ask(&self, request: OtherRequest) -> Pin<Box<dyn Future<Output = Result<Reply, Refused>>>> {
         let app = self.0.clone();
         Box::pin(async move {
-            let shard = request.state.shard();
-            let lost = |reason: String| Refused {
-                code: Code::StateLost,
-                detail: format!(
-                    "state {} cannot be reached, its shard is gone: {reason}",
-                    request.state
-                ),
-            };
+            let (shard, id) = (request.state.shard(), request.state);
+            let unreachable = |reason: String| StateError::Unreachable { id, reason };
             let app = app
                 .upgrade()
-                .ok_or_else(|| lost("the node is stopping".into()))?;
+                .ok_or_else(|| unreachable("the node is stopping".into()))?;
             if !app.peers.has(shard) {
-                return Err(StateError::NotFound { id: request.state }.into());
+                return Err(StateError::NotFound { id }.into());
             }
-            let body = postcard::to_allocvec(&request).map_err(|error| lost(error.to_string()))?;
-            let asked = Request::post(Internal::StateRequest.path())
-                .header(HOST, "shard")
-                .body(own_body(body.into()))
-                .map_err(|error| lost(error.to_string()))?;
-            let response = app
+            let may_repeat = request.what.may_repeat();
+            let body = postcard::to_allocvec(&request).map_err(not_understood)?;
+            let answer = app
                 .peers
-                .forward(shard, asked)
+                .ask_state(shard, body.into(), may_repeat)
                 .await
-                .map_err(|error| lost(error.to_string()))?;
-            let answer = http_body_util::Limited::new(response.into_body(), OTHER_BYTES_MAX)
-                .collect()
-                .await
-                .map_err(|error| lost(error.to_string()))?;
-            postcard::from_bytes(&answer.to_bytes()).map_err(|error| lost(error.to_string()))?
+                .map_err(|error| unreachable(error.to_string()))?;
+            postcard::from_bytes(&answer).map_err(not_understood)?
         })
+    }
+}
+
+/// Shards of one program understand each other.
+fn not_understood(error: postcard::Error) -> Refused {
+    Refused {
+        code: Code::Internal,
+        detail: format!("what shards send each other is not understood: {error}"),
     }
 }
 

@@ -136,7 +136,10 @@ impl Owner {
     ) -> Result<Response<ResponseBody>, Failure> {
         match (response, self.state) {
             (Ok(response), _) => Ok(response.map(ResponseBody::Forwarded)),
-            (Err(_), Some(id)) => Err(StateError::Lost { id }.into()),
+            (Err(error), Some(id)) => {
+                let reason = error.to_string();
+                Err(StateError::Unreachable { id, reason }.into())
+            }
             (Err(error), None) => Err(Failure::new(
                 Code::ShardLost,
                 format!("{error}; submit again with the same idempotency key"),

@@ -366,7 +366,7 @@ pub(crate) enum State {
     /// Create an empty state and print its id
     Create {
         /// How long it stays after its last binding, such as 60s [default: 0s]
-        #[arg(long, value_name = "TIME", value_parser = milliseconds)]
+        #[arg(long, value_name = "TIME", value_parser = milliseconds_or_none)]
         linger: Option<u64>,
         /// Bytes it may hold: keys, values and 32 for each key
         #[arg(long, value_name = "N")]
@@ -712,6 +712,14 @@ fn interval(text: &str) -> Result<u64, String> {
 }
 
 fn milliseconds(text: &str) -> Result<u64, String> {
+    let ms = milliseconds_or_none(text)?;
+    if ms == 0 {
+        return Err("give a time longer than none, such as 30s".into());
+    }
+    Ok(ms)
+}
+
+fn milliseconds_or_none(text: &str) -> Result<u64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let each = match unit {
@@ -722,7 +730,5 @@ fn milliseconds(text: &str) -> Result<u64, String> {
         _ => None,
     };
     let value = each.and_then(|each| number.parse::<u64>().ok()?.checked_mul(each));
-    value
-        .filter(|&ms| ms > 0)
-        .ok_or_else(|| "give a number and ms, s, m or h, such as 30s".into())
+    value.ok_or_else(|| "give a number and ms, s, m or h, such as 30s".into())
 }

@@ -141,7 +141,7 @@ pub struct OutgoingLimits {
     pub request_bytes_max: u64,
     /// The body of one response, bytes.
     pub response_bytes_max: u64,
-    /// Requests that one task has under way.
+    /// Requests that one task has under way, up to the end of their responses' bodies.
     pub requests_per_task_max: usize,
     /// Connections of all guests of the shard.
     pub connections_max: usize,
@@ -235,7 +235,8 @@ impl Default for ShardLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpLimits {
-    /// Open client connections; one more is answered 503 and closed.
+    /// Open connections of clients; one more is answered 503 and closed. Other shards have as many again for each shard
+    /// of the node.
     pub connections_max: usize,
     /// Time to receive a request's header section, milliseconds.
     pub header_ms_max: u64,
@@ -308,6 +309,8 @@ pub const STATE_PAGE_KEYS_MAX: usize = 1024;
 pub const STATE_BINDINGS_MAX: usize = 16;
 /// Values that a guest holds for a compare-and-swap at the same time, of all its states.
 pub const STATE_SWAPS_MAX: usize = 64;
+/// Bytes of those values and their keys.
+pub const STATE_SWAPS_BYTES_MAX: usize = 4 * MIB as usize;
 /// How long a new state waits for its first binding if its linger is shorter, milliseconds.
 pub const STATE_UNBOUND_MS_MAX: u64 = 60_000;
 /// What is freed of deleted states between two turns of their shard, bytes.

@@ -98,6 +98,8 @@ codes! {
     StateNotFound = "state_not_found", 404;
     /// The shard's process ended, and its states with it.
     StateLost = "state_lost", 410;
+    /// The state's shard does not answer at the moment; what was asked may have been done or not.
+    StateUnreachable = "state_unreachable", 503;
     /// The state, or its shard, is at its bound of keys or bytes.
     StateFull = "state_full", 409;
     /// The shard is at its bound of states.

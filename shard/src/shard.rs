@@ -306,7 +306,6 @@ impl Shard {
             limits.wall_ms_max = wall_ms_max.min(self.task_cap.wall_ms_max);
         }
         let id = self.next_id();
-        // Admitted first: a state that nobody else is bound to ends with a binding that is given up.
         let ticket = self.counted(self.admission.admit())?;
         let (bindings, binds) = self
             .bind_all(id, &submit.bindings, &loaded, &limits)
@@ -396,7 +395,6 @@ impl Shard {
         loaded.http()?;
         let limits = loaded.limits;
         let id = self.next_id();
-        // Admitted first: a state that nobody else is bound to ends with a binding that is given up.
         let now_ns = clock::monotonic_ns();
         let ticket = self.counted(self.admission.admit_request(arrival.received_ns, now_ns))?;
         let (bindings, binds) = self.bind_all(id, bindings, &loaded, &limits).await?;
@@ -547,16 +545,10 @@ impl Shard {
         };
         queued()?;
         let (loaded, _) = self.load(&task.artifact).await?;
-        task.bindings.borrow().check(&binding, &loaded.manifest)?;
+        let wanted = std::slice::from_ref(&binding);
+        task.bindings.borrow().check(wanted, &loaded.manifest)?;
         let started_ns = clock::monotonic_ns();
-        let bound = self
-            .bind_all(
-                task.id,
-                std::slice::from_ref(&binding),
-                &loaded,
-                &task.limits,
-            )
-            .await;
+        let bound = self.bind_all(task.id, wanted, &loaded, &task.limits).await;
         let bind = Bind {
             binding: &binding,
             started_ns,
@@ -568,7 +560,7 @@ impl Shard {
         // Its turn may have come meanwhile, or somebody else may have taken the name.
         queued()?;
         let mut bindings = task.bindings.borrow_mut();
-        bindings.check(&binding, &loaded.manifest)?;
+        bindings.check(wanted, &loaded.manifest)?;
         bindings.append(more);
         Ok(())
     }
@@ -582,6 +574,7 @@ impl Shard {
         limits: &TaskLimits,
     ) -> Result<(TaskBindings, Vec<Bind<'a>>), Error> {
         let mut bindings = TaskBindings::new(Rc::clone(&self.states), limits);
+        bindings.check(wanted, &loaded.manifest)?;
         let mut binds = Vec::new();
         for binding in wanted {
             let started_ns = clock::monotonic_ns();

@@ -31,8 +31,10 @@ pub(crate) fn run(command: Command, connection: &Connection) -> anyhow::Result<E
                 let state = client.create_state(&new).await?;
                 println!("{}", state.id);
                 eprintln!(
-                    "created on shard {}; bind it within 60 s: vyr task submit REF --bind {}=NAME",
-                    state.shard, state.id
+                    "created on shard {}; bind it within {} s: vyr task submit REF --bind {}=NAME",
+                    state.shard,
+                    state.expires_in_ms.unwrap_or_default() / 1000,
+                    state.id
                 );
             }
             Command::Ls { limit, output } => {

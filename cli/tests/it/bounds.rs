@@ -85,6 +85,33 @@ fn slow_and_oversized_clients_are_cut_off() {
 }
 
 #[test]
+fn clients_that_take_all_connections_do_not_cut_a_shard_off_from_the_others() {
+    let config = tempfile::NamedTempFile::new().expect("a file");
+    writeln!(&config, "[limits.http]\nconnections_max = 4").expect("writable");
+    let node = Node::start(&["--config", config.path().to_str().expect("UTF-8")]);
+    let addresses: Vec<String> = node
+        .shards()
+        .iter()
+        .map(|shard| shard["address"].as_str().expect("an address").to_owned())
+        .collect();
+    let json_type = ["content-type: application/json"];
+    let document = json!({"shard": 1, "linger_ms": 60_000}).to_string();
+    let created = node.request("POST", "/v0/states", &json_type, document.as_bytes());
+    let id = created.json()["id"].as_str().expect("an id").to_owned();
+    let key = format!("/v0/states/{id}/keys/k");
+    let full =
+        || request(&addresses[1], "GET", "/healthz", &[], b"").is_ok_and(|a| a.status == 503);
+    let mut held = Vec::new();
+    until("the shard takes no more", || {
+        held.push(TcpStream::connect(&addresses[1]).expect("it listens"));
+        full()
+    });
+    let put = request(&addresses[0], "PUT", &key, &[], b"v").expect("an answer");
+    assert_eq!(put.status, 204, "{}", put.text());
+    assert!(full());
+}
+
+#[test]
 fn a_client_that_stops_reading_does_not_hold_its_task_for_ever() {
     let config = tempfile::tempdir().expect("a temporary directory");
     let file = config.path().join("vyr.toml");

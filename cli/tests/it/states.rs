@@ -1,5 +1,6 @@
 //! States over HTTP and on the command line, on a node of two shards.
 
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -72,7 +73,13 @@ fn keys_are_written_read_listed_and_deleted_from_any_shard() {
         let id = create(&node, &json!({"shard": shard, "linger_ms": 60_000}));
         // Connections land on both shards.
         for turn in 0..8 {
-            let path = key(&id, &format!("folder/key%20{turn}"));
+            // The empty key is a key.
+            let name = if turn == 7 {
+                String::new()
+            } else {
+                format!("folder/key%20{turn}")
+            };
+            let path = key(&id, &name);
             let put = node.request("PUT", &path, &[], format!("value {turn}").as_bytes());
             assert_eq!(put.status, 204, "{}", put.text());
             let got = node.request("GET", &path, &[], b"");
@@ -125,6 +132,18 @@ fn a_write_on_a_condition_happens_only_if_nobody_else_wrote() {
     assert_eq!(put(&format!("if-match: {tag}")).status, 204);
     assert_eq!(put(&format!("if-match: {tag}")).status, 412);
     assert_eq!(put("if-match: *").status, 400);
+    let delete = |header: &str| node.request("DELETE", &path, &[header], b"");
+    assert_eq!(
+        delete(&format!("if-match: {tag}")).code(),
+        "state_version_conflict"
+    );
+    assert_eq!(delete("if-none-match: *").status, 412);
+    assert_eq!(delete("if-match: 7").status, 400);
+    let got = node.request("GET", &path, &[], b"");
+    let tag = got.header("etag").expect("it is still there").to_owned();
+    assert_eq!(delete(&format!("if-match: {tag}")).status, 204);
+    assert_eq!(delete(&format!("if-match: {tag}")).status, 412);
+    assert_eq!(delete("if-none-match: *").status, 204);
 }
 
 #[test]
@@ -369,13 +388,26 @@ fn a_restarted_shard_says_which_states_are_lost() {
             .iter()
             .all(|state| node.json(&format!("/v0/states/{state}"))["bindings"] == 1)
     });
+    let other = node.shards()[1]["address"].as_str().map(str::to_owned);
+    let other = other.expect("an address");
     let shard = node.shards()[0]["pid"].as_u64().expect("a pid");
     let pid = rustix::process::Pid::from_raw(i32::try_from(shard).expect("a pid")).expect("a pid");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it runs");
+    // Until it is back nobody knows.
+    until("it says so itself", || {
+        let shown = format!("/v0/states/{}", states[0]);
+        let answer = request(&other, "GET", &shown, &[], b"").expect("an answer");
+        let seen = (answer.status, answer.code());
+        let known = seen == (410, "state_lost".into());
+        assert!(
+            known || seen == (503, "state_unreachable".into()),
+            "{seen:?}"
+        );
+        known
+    });
     assert!(!sleeping.wait().expect("a child").success());
     let code = |path: &str| node.request("GET", path, &[], b"").code();
     until("it is back", || node.shards().len() == 2);
-    assert_eq!(code(&format!("/v0/states/{}", states[0])), "state_lost");
     assert_eq!(code(&key(&states[0], "k")), "state_lost");
     let submitted = node.request(
         "POST",
@@ -402,7 +434,7 @@ fn the_command_line_does_all_of_it() {
             "state",
             "create",
             "--linger",
-            "60s",
+            "120s",
             "--max-bytes",
             "1000",
             "--max-keys",
@@ -413,6 +445,11 @@ fn the_command_line_does_all_of_it() {
         b"",
     );
     assert!(create.status.success(), "{}", stderr(&create));
+    assert!(
+        stderr(&create).contains("within 120 s"),
+        "{}",
+        stderr(&create)
+    );
     let id = stdout(&create).trim().to_owned();
     let ok = |arguments: &[&str], input: &[u8]| {
         let mut all = vec!["state"];
@@ -444,6 +481,12 @@ fn the_command_line_does_all_of_it() {
         "none\nok\n"
     );
     ok(&["rm", &id], b"");
+    // The default may also be said.
+    let brief = ok(&["create", "--linger", "0s"], b"");
+    assert_eq!(
+        node.json(&format!("/v0/states/{}", brief.trim()))["linger_ms"],
+        0
+    );
     let gone = node.vyr(&["state", "get", &id, "k"], b"");
     assert_eq!(gone.status.code(), Some(1));
     assert!(stderr(&gone).contains("no state"), "{}", stderr(&gone));
@@ -555,7 +598,7 @@ enum Operation {
 fn is_linearizable(history: &[Event]) -> bool {
     let mut left: Vec<Event> = history.to_vec();
     left.sort_by_key(|event| event.began);
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     explain(&left, &mut vec![false; left.len()], 0, 0, &mut seen)
 }
 
@@ -564,7 +607,7 @@ fn explain(
     done: &mut Vec<bool>,
     count: usize,
     value: u64,
-    seen: &mut std::collections::HashSet<(Vec<bool>, u64)>,
+    seen: &mut HashSet<(Vec<bool>, u64)>,
 ) -> bool {
     if count == events.len() {
         return true;
@@ -619,53 +662,137 @@ fn the_checker_finds_histories_that_no_order_explains() {
     assert!(!is_linearizable(&lost));
 }
 
+/// What one client of a history does, and has read of each key.
+struct Client<'a> {
+    node: &'a Node,
+    state: &'a str,
+    /// The guest's headers, and the name of its bucket; without them it is a client of the Control API.
+    guest: Option<(&'a [String], &'a str)>,
+    /// Versions over HTTP, values for guests; and the value.
+    read: HashMap<String, (String, u64)>,
+}
+
+impl Client<'_> {
+    /// One operation; `None` if it was refused because somebody else wrote.
+    fn operate(&mut self, turn: u64, key: &str, mine: u64) -> Option<Operation> {
+        match self.guest {
+            None => self.by_http(turn, key, mine),
+            Some((headers, bucket)) => Some(self.by_guest(headers, bucket, turn, key, mine)),
+        }
+    }
+
+    fn by_http(&mut self, turn: u64, name: &str, mine: u64) -> Option<Operation> {
+        let (path, text) = (key(self.state, name), mine.to_string());
+        let put = |headers: &[&str]| self.node.request("PUT", &path, headers, text.as_bytes());
+        match (turn % 3, self.read.remove(name)) {
+            (1, Some((version, from))) => {
+                let answer = put(&[&format!("if-match: {version}")]);
+                match answer.status {
+                    204 => Some(Operation::Swap { from, to: mine }),
+                    412 => None,
+                    _ => panic!("{}", answer.text()),
+                }
+            }
+            (2, _) => {
+                assert_eq!(put(&[]).status, 204);
+                Some(Operation::Write(mine))
+            }
+            _ => {
+                let got = self.node.request("GET", &path, &[], b"");
+                let value = got.text().parse().expect("a number");
+                let version = got.header("etag").expect("a version").to_owned();
+                self.read.insert(name.into(), (version, value));
+                Some(Operation::Read(value))
+            }
+        }
+    }
+
+    fn by_guest(
+        &mut self,
+        headers: &[String],
+        bucket: &str,
+        turn: u64,
+        name: &str,
+        mine: u64,
+    ) -> Operation {
+        let headers: Vec<_> = headers.iter().map(String::as_str).collect();
+        let run = |words: String| {
+            let path = format!("/run/states/{bucket}/{words}");
+            let answer = self.node.request("GET", &path, &headers, b"");
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            answer.text().trim().to_owned()
+        };
+        let number = |text: &str| text.parse::<u64>().unwrap_or_else(|_| panic!("{text}"));
+        match (turn % 4, self.read.remove(name)) {
+            (1, Some((_, from))) => {
+                let line = run(format!("swap/{name}/{from}/{mine}"));
+                match line.rsplit_once("is ") {
+                    None => {
+                        assert_eq!(line, "ok");
+                        Operation::Swap { from, to: mine }
+                    }
+                    Some((_, now)) => Operation::Read(number(now)),
+                }
+            }
+            (2, _) => {
+                assert_eq!(run(format!("set/{name}/{mine}")), "ok");
+                Operation::Write(mine)
+            }
+            (3, _) => {
+                let to = number(&run(format!("increment/{name}/1")));
+                Operation::Swap { from: to - 1, to }
+            }
+            _ => {
+                let value = number(&run(format!("get/{name}")));
+                self.read.insert(name.into(), (String::new(), value));
+                Operation::Read(value)
+            }
+        }
+    }
+}
+
 #[test]
 fn recorded_histories_are_linearizable() {
     let node = node();
+    let keys = ["k0", "k1"];
+    let mut swaps = 0;
     for round in 0..10 {
-        let id = create(&node, &json!({"linger_ms": 60_000, "shard": round % 2}));
-        let path = key(&id, "k");
-        node.request("PUT", &path, &[], b"0");
-        let history = Mutex::new(Vec::new());
-        // Six clients, each on connections of its own, which land on both shards.
+        let of_shard = |shard| create(&node, &json!({"linger_ms": 60_000, "shard": shard}));
+        let (state, other) = (of_shard(round % 2), of_shard((round + 1) % 2));
+        for name in keys {
+            node.request("PUT", &key(&state, name), &[], b"0");
+        }
+        // Guests on the state's shard, and guests that run on the other one because of their first state.
+        let near = [format!("vyr-bind: {state}=a")];
+        let far = [
+            format!("vyr-bind: {other}=a"),
+            format!("vyr-bind: {state}=b"),
+        ];
+        let ways = [None, Some((&near[..], "a")), Some((&far[..], "b"))];
+        let histories = Mutex::new(HashMap::<&str, Vec<Event>>::new());
+        // Each client is on connections of its own, which land on both shards.
         std::thread::scope(|scope| {
             for client in 0..6u64 {
-                let (node, path, history) = (&node, &path, &history);
+                let (node, state, histories) = (&node, &state, &histories);
+                let guest = ways[client as usize % 3];
                 scope.spawn(move || {
-                    let mut tag = None::<(String, u64)>;
-                    for turn in 0..8u64 {
-                        let mine = 1000 * round + 100 * (client + 1) + turn;
+                    let mut does = Client {
+                        node,
+                        state,
+                        guest,
+                        read: HashMap::new(),
+                    };
+                    for turn in 0..12u64 {
+                        let name = keys[((client + turn) / 2 % 2) as usize];
+                        // Far enough from the others' that no increment comes there.
+                        let mine = (1000 * round + 100 * (client + 1) + turn) * 1000;
                         let began = Instant::now();
-                        let operation = match ((client + turn) % 3, tag.take()) {
-                            (1, Some((version, from))) => {
-                                let header = format!("if-match: {version}");
-                                let put = node.request(
-                                    "PUT",
-                                    path,
-                                    &[&header],
-                                    mine.to_string().as_bytes(),
-                                );
-                                match put.status {
-                                    204 => Operation::Swap { from, to: mine },
-                                    412 => continue,
-                                    _ => panic!("{}", put.text()),
-                                }
-                            }
-                            (2, _) => {
-                                let put =
-                                    node.request("PUT", path, &[], mine.to_string().as_bytes());
-                                assert_eq!(put.status, 204);
-                                Operation::Write(mine)
-                            }
-                            _ => {
-                                let got = node.request("GET", path, &[], b"");
-                                let value = got.text().parse().expect("a number");
-                                tag = Some((got.header("etag").expect("a version").into(), value));
-                                Operation::Read(value)
-                            }
+                        let Some(operation) = does.operate(client + turn, name, mine) else {
+                            continue;
                         };
                         let ended = Instant::now();
-                        history.lock().expect("no panic").push(Event {
+                        let mut histories = histories.lock().expect("no panic");
+                        histories.entry(name).or_default().push(Event {
                             began,
                             ended,
                             operation,
@@ -674,8 +801,13 @@ fn recorded_histories_are_linearizable() {
                 });
             }
         });
-        let history = history.into_inner().expect("no panic");
-        assert!(history.len() > 20);
-        assert!(is_linearizable(&history), "round {round}");
+        // What is linearizable key by key is so as a whole (Herlihy and Wing 1990).
+        for (name, history) in histories.into_inner().expect("no panic") {
+            assert!(history.len() > 15, "{name}: {}", history.len());
+            assert!(is_linearizable(&history), "round {round}, {name}");
+            let is_swap = |event: &&Event| matches!(event.operation, Operation::Swap { .. });
+            swaps += history.iter().filter(is_swap).count();
+        }
     }
+    assert!(swaps > 100, "{swaps}");
 }

@@ -122,7 +122,7 @@ impl IdleInstances {
         if instance.tasks >= reuse.tasks_max || self.count.get() >= self.count.max {
             return;
         }
-        instance.store.data().log.end();
+        instance.store.data_mut().detach();
         instance.idle_since_ns = clock::monotonic_ns();
         self.instances.borrow_mut().push(instance);
         self.count.count.set(self.count.get() + 1);

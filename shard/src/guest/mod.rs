@@ -89,6 +89,13 @@ impl Guest {
         self.telemetry.attach(subject);
         self.control = Arc::clone(control);
     }
+
+    /// The task is over. Whatever handles the guest keeps, nothing of the task is behind them.
+    fn detach(&mut self) {
+        self.buckets.detach();
+        self.outgoing.detach();
+        self.log.end();
+    }
 }
 
 /// What a guest is connected to.

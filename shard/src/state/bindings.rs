@@ -16,6 +16,8 @@ use super::states::{Access, Binding};
 /// The bindings of one task; dropped, they are given back.
 pub(crate) struct TaskBindings {
     states: Rc<SharedStates>,
+    /// Whether the task exists. The bindings of one that was refused were of no use to anybody.
+    is_accepted: bool,
     /// Bytes that the task may let a state grow to.
     bytes_max: u64,
     bindings: Vec<TaskBinding>,
@@ -44,44 +46,50 @@ impl TaskBindings {
     pub(crate) fn new(states: Rc<SharedStates>, limits: &TaskLimits) -> Self {
         Self {
             states,
+            is_accepted: false,
             bytes_max: limits.state_bytes_max,
             bindings: Vec::new(),
         }
     }
 
-    /// Whether the task may be bound so: its artifact declares the name, and it is free.
+    /// The bindings of a task that is accepted: its states' time counts from its end.
+    pub(crate) fn accepted(self) -> Self {
+        let mut accepted = self;
+        accepted.is_accepted = true;
+        accepted
+    }
+
+    /// Whether the task may be bound so: its artifact declares the names, and they are free.
     ///
     /// # Errors
     /// [`StateError::NameUndeclared`], [`StateError::NameTaken`], [`StateError::TooManyBindings`].
-    pub(crate) fn check(&self, wanted: &Wanted, manifest: &Manifest) -> Result<(), StateError> {
-        let name = &wanted.name;
-        if !manifest.state.iter().any(|state| state.name == *name) {
-            return Err(StateError::NameUndeclared { name: name.clone() });
-        }
-        if self
-            .bindings
-            .iter()
-            .any(|binding| binding.wanted.name == *name)
-        {
-            return Err(StateError::NameTaken { name: name.clone() });
-        }
-        if self.bindings.len() >= STATE_BINDINGS_MAX {
+    pub(crate) fn check(&self, wanted: &[Wanted], manifest: &Manifest) -> Result<(), StateError> {
+        if self.bindings.len() + wanted.len() > STATE_BINDINGS_MAX {
             return Err(StateError::TooManyBindings);
+        }
+        let bound = self.bindings.iter().map(|binding| &binding.wanted);
+        for (at, Wanted { name, .. }) in wanted.iter().enumerate() {
+            if !manifest.state.iter().any(|state| state.name == *name) {
+                return Err(StateError::NameUndeclared { name: name.clone() });
+            }
+            let mut taken = bound.clone().chain(&wanted[..at]);
+            if taken.any(|other| other.name == *name) {
+                return Err(StateError::NameTaken { name: name.clone() });
+            }
         }
         Ok(())
     }
 
-    /// Binds a state.
+    /// Binds a state, under a name that was checked.
     ///
     /// # Errors
-    /// As [`TaskBindings::check`]; and when there is no such state.
+    /// When there is no such state, or its shard cannot be reached.
     pub(crate) async fn bind(
         &mut self,
         task: TaskId,
         mut wanted: Wanted,
         manifest: &Manifest,
     ) -> Result<(), Refused> {
-        self.check(&wanted, manifest)?;
         let declared = manifest
             .state
             .iter()
@@ -129,8 +137,12 @@ impl TaskBindings {
     /// Gives every binding back.
     pub(crate) fn release(&mut self) {
         for binding in self.bindings.drain(..) {
-            if let Held::Own(binding) = binding.held {
-                self.states.unbind(binding);
+            match binding.held {
+                Held::Own(binding) if self.is_accepted => self.states.unbind(binding),
+                Held::Own(binding) => self.states.give_up(binding),
+                Held::Other(keeper) if self.is_accepted => keeper.end(),
+                // Dropped, it gives up.
+                Held::Other(_) => {}
             }
         }
     }

@@ -1,5 +1,7 @@
 //! An operation on a state as data, so that it can also be sent to the shard that owns the state.
 
+use std::ops::RangeFrom;
+
 use serde::{Deserialize, Serialize};
 use vyr_core::problem::{Code, Problem};
 
@@ -25,6 +27,8 @@ pub enum Call {
     Delete {
         /// The key.
         key: String,
+        /// The version it must have, if that matters; 0 if it must not exist.
+        expected: Option<u64>,
     },
     /// [`Reply::Existed`].
     Exists {
@@ -42,6 +46,8 @@ pub enum Call {
         key: String,
         /// What is added.
         delta: i64,
+        /// What the sum may be.
+        sums: RangeFrom<i64>,
     },
     /// [`Reply::Version`].
     Swap {
@@ -67,6 +73,23 @@ pub enum Call {
         /// The keys.
         keys: Vec<String>,
     },
+}
+
+impl Call {
+    pub(super) fn only_reads(&self) -> bool {
+        match self {
+            Self::Get { .. }
+            | Self::Exists { .. }
+            | Self::ListKeys { .. }
+            | Self::GetMany { .. } => true,
+            Self::Set { .. }
+            | Self::Delete { .. }
+            | Self::Increment { .. }
+            | Self::Swap { .. }
+            | Self::SetMany { .. }
+            | Self::DeleteMany { .. } => false,
+        }
+    }
 }
 
 /// What a [`Call`] gave.
@@ -170,7 +193,10 @@ impl States {
                     .map(|record| (record.value.to_vec(), record.version)),
             ),
             Call::Set { key, value } => Reply::Version(self.set(access, &key, &value)?),
-            Call::Delete { key } => Reply::Existed(self.delete(access, &key)?),
+            Call::Delete { key, expected } => Reply::Existed(match expected {
+                None => self.delete(access, &key)?,
+                Some(expected) => self.delete_version(access, &key, expected)?,
+            }),
             Call::Exists { key } => Reply::Existed(self.exists(access, &key)?),
             Call::ListKeys { cursor } => {
                 let page = self.list_keys(access, cursor)?;
@@ -179,7 +205,9 @@ impl States {
                     cursor: page.cursor,
                 }
             }
-            Call::Increment { key, delta } => Reply::Number(self.increment(access, &key, delta)?),
+            Call::Increment { key, delta, sums } => {
+                Reply::Number(self.increment(access, &key, delta, sums)?)
+            }
             Call::Swap {
                 key,
                 expected,

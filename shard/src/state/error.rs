@@ -1,4 +1,4 @@
-//! Why an operation on a state was refused. Nothing was changed then.
+//! Why an operation on a state was refused. Nothing was changed then, unless its shard did not answer.
 
 use vyr_core::id::StateId;
 use vyr_core::limits::{
@@ -22,6 +22,16 @@ pub enum StateError {
     Lost {
         /// The id asked for.
         id: StateId,
+    },
+    /// The state's shard does not answer.
+    #[error(
+        "the shard of state {id} does not answer ({reason}); what was asked may have been done or not; try again"
+    )]
+    Unreachable {
+        /// The id asked for.
+        id: StateId,
+        /// What went wrong on the way.
+        reason: String,
     },
     /// A write would exceed a bound of the state or its shard.
     #[error("{whose} is full: it holds at most {max} {what}; delete keys or raise the bound")]
@@ -84,10 +94,10 @@ pub enum StateError {
         "a batch has at most {STATE_BATCH_KEYS_MAX} keys and {STATE_BATCH_BYTES_MAX} bytes; make it smaller"
     )]
     BatchTooLarge,
-    /// The key is not at the version that a swap expects.
+    /// The key is not at the version that a swap or a deletion expects.
     #[error("the key is at version {current}, not {expected}; read it again and retry")]
     VersionConflict {
-        /// The version that the swap expects; 0 for a key that does not exist.
+        /// The version that is expected; 0 for a key that does not exist.
         expected: u64,
         /// The version it has.
         current: u64,
@@ -96,8 +106,11 @@ pub enum StateError {
     #[error("the value is not a decimal number of 64 bits; set one before incrementing it")]
     NotCounter,
     /// An increment beyond the range.
-    #[error("incrementing the value would leave the range of 64 bits")]
-    CounterOverflow,
+    #[error("the sum would leave the counter's range, {least} to {}", i64::MAX)]
+    CounterOverflow {
+        /// The least that the counter may be.
+        least: i64,
+    },
 }
 
 impl StateError {
@@ -107,6 +120,7 @@ impl StateError {
         match self {
             Self::NotFound { .. } => Code::StateNotFound,
             Self::Lost { .. } => Code::StateLost,
+            Self::Unreachable { .. } => Code::StateUnreachable,
             Self::Full { .. } => Code::StateFull,
             Self::Exhausted { .. } => Code::StatesExhausted,
             Self::ReadOnly => Code::StateReadOnly,
@@ -118,7 +132,7 @@ impl StateError {
             Self::ValueTooLarge { .. } => Code::StateValueTooLarge,
             Self::BatchTooLarge => Code::StateBatchTooLarge,
             Self::VersionConflict { .. } => Code::StateVersionConflict,
-            Self::NotCounter | Self::CounterOverflow => Code::StateNotCounter,
+            Self::NotCounter | Self::CounterOverflow { .. } => Code::StateNotCounter,
         }
     }
 

@@ -2,6 +2,7 @@
 //! and 0.2.0-draft2. Each is one turn of the shard, so it happens at once for everyone else.
 
 use std::borrow::Cow;
+use std::ops::RangeFrom;
 
 use vyr_core::limits::{
     STATE_BATCH_BYTES_MAX, STATE_BATCH_KEYS_MAX, STATE_FREE_STEP_BYTES, STATE_KEY_BYTES_MAX,
@@ -55,17 +56,20 @@ impl States {
     /// # Errors
     /// [`StateError::NotFound`] for the state, [`StateError::ReadOnly`].
     pub fn delete(&mut self, access: Access, key: &str) -> Result<bool, StateError> {
-        check_writable(access)?;
-        let state = self.state_mut(access)?;
-        let found = state.table.find(key.as_bytes());
-        let Some(record) = state.table.get(found) else {
-            return Ok(false);
-        };
-        let record_bytes = record.counted_bytes();
-        state.table.remove(found);
-        self.keys -= 1;
-        self.bytes -= record_bytes;
-        Ok(true)
+        self.remove(access, key, |_| Ok(()))
+    }
+
+    /// Deletes a key if it is at version `expected`, 0 standing for a key that does not exist.
+    ///
+    /// # Errors
+    /// As [`States::delete`], and [`StateError::VersionConflict`].
+    pub fn delete_version(
+        &mut self,
+        access: Access,
+        key: &str,
+        expected: u64,
+    ) -> Result<bool, StateError> {
+        self.remove(access, key, |old| check_version(old, expected))
     }
 
     /// Keys from a cursor on, at most about [`STATE_PAGE_KEYS_MAX`]; without a cursor from the
@@ -89,17 +93,24 @@ impl States {
         Ok(page)
     }
 
-    /// Adds to a decimal number, 0 if the key does not exist, and returns the sum.
+    /// Adds to a decimal number, 0 if the key does not exist, and returns the sum, which must be one of `sums`.
     ///
     /// # Errors
     /// As [`States::set`], and [`StateError::NotCounter`], [`StateError::CounterOverflow`].
-    pub fn increment(&mut self, access: Access, key: &str, delta: i64) -> Result<i64, StateError> {
+    pub fn increment(
+        &mut self,
+        access: Access,
+        key: &str,
+        delta: i64,
+        sums: RangeFrom<i64>,
+    ) -> Result<i64, StateError> {
         let mut sum = 0;
         self.write(access, key, |old| {
             let number = old.map_or(Ok(0), |record| number(record.value))?;
             sum = number
                 .checked_add(delta)
-                .ok_or(StateError::CounterOverflow)?;
+                .filter(|sum| sums.contains(sum))
+                .ok_or(StateError::CounterOverflow { least: sums.start })?;
             Ok(Cow::Owned(sum.to_string().into_bytes()))
         })?;
         Ok(sum)
@@ -118,10 +129,7 @@ impl States {
         value: &[u8],
     ) -> Result<u64, StateError> {
         self.write(access, key, |old| {
-            let current = old.map_or(0, |record| record.version);
-            if current != expected {
-                return Err(StateError::VersionConflict { expected, current });
-            }
+            check_version(old, expected)?;
             Ok(Cow::Borrowed(value))
         })
     }
@@ -177,6 +185,28 @@ impl States {
         check_batch(keys.len(), 0)?;
         keys.iter()
             .try_for_each(|key| self.delete(access, key.as_ref()).map(drop))
+    }
+
+    /// The only way a key is deleted: `check` sees what is there.
+    fn remove(
+        &mut self,
+        access: Access,
+        key: &str,
+        check: impl FnOnce(Option<Record<'_>>) -> Result<(), StateError>,
+    ) -> Result<bool, StateError> {
+        check_writable(access)?;
+        let state = self.state_mut(access)?;
+        let found = state.table.find(key.as_bytes());
+        let record = state.table.get(found);
+        check(record)?;
+        let Some(record) = record else {
+            return Ok(false);
+        };
+        let record_bytes = record.counted_bytes();
+        state.table.remove(found);
+        self.keys -= 1;
+        self.bytes -= record_bytes;
+        Ok(true)
     }
 
     /// The only way a key is written: `value` makes the new value of what is there.
@@ -264,6 +294,14 @@ fn check_writable(access: Access) -> Result<(), StateError> {
         Mode::Rw => Ok(()),
         Mode::Ro => Err(StateError::ReadOnly),
     }
+}
+
+fn check_version(old: Option<Record<'_>>, expected: u64) -> Result<(), StateError> {
+    let current = old.map_or(0, |record| record.version);
+    if current != expected {
+        return Err(StateError::VersionConflict { expected, current });
+    }
+    Ok(())
 }
 
 fn check_batch(keys: usize, bytes: usize) -> Result<(), StateError> {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -25,6 +25,8 @@ use crate::{clock, rt};
 const LEASE: Duration = Duration::from_secs(30);
 /// How often a task's shard renews it.
 const RENEWAL: Duration = Duration::from_secs(10);
+/// How soon it tries again when the other shard does not answer.
+const RENEWAL_RETRY: Duration = Duration::from_secs(1);
 
 /// The way to the other shards of the node.
 pub trait OtherShards {
@@ -39,6 +41,8 @@ pub struct OtherRequest {
     pub task: TaskId,
     /// The state.
     pub state: StateId,
+    /// Which of the task's bindings: its shard counts them, so that two to one state are told apart.
+    pub binding: u64,
     /// What is asked.
     pub what: What,
 }
@@ -53,15 +57,33 @@ pub enum What {
         /// Bytes that the task may let the state grow to.
         bytes_max: u64,
     },
-    /// The task has ended.
-    Unbind,
+    /// The task has ended, or was refused.
+    Unbind {
+        /// Whether there was such a task.
+        was_used: bool,
+    },
     /// An operation through the binding.
     Call(Call),
 }
 
+impl What {
+    /// Whether it is the same to ask it twice, whatever happens in between. A write is not: the second one could undo
+    /// somebody else's.
+    #[must_use]
+    pub fn may_repeat(&self) -> bool {
+        match self {
+            Self::Bind { .. } | Self::Unbind { .. } => true,
+            Self::Call(call) => call.only_reads(),
+        }
+    }
+}
+
 /// The bindings that tasks of other shards have here.
 #[derive(Default)]
-pub(super) struct Leases(HashMap<(TaskId, StateId), Lease>);
+pub(super) struct Leases(HashMap<LeaseKey, Lease>);
+
+/// The task and the number of its binding.
+type LeaseKey = (TaskId, u64);
 
 struct Lease {
     binding: Binding,
@@ -85,7 +107,7 @@ impl SharedStates {
     /// # Errors
     /// As the operation's; [`Code::StateNotFound`] when the lease has run out.
     pub fn answer_other(&self, request: OtherRequest) -> Result<Reply, Refused> {
-        let key = (request.task, request.state);
+        let key = (request.task, request.binding);
         match request.what {
             What::Bind { mode, bytes_max } => {
                 if self.renew(key).is_none() {
@@ -100,24 +122,38 @@ impl SharedStates {
                 }
                 Ok(Reply::Done)
             }
-            What::Unbind => {
+            What::Unbind { was_used } => {
                 let lease = self.leases.borrow_mut().0.remove(&key);
-                if let Some(lease) = lease {
-                    self.unbind(lease.binding);
+                match lease {
+                    Some(lease) if was_used => self.unbind(lease.binding),
+                    Some(lease) => self.give_up(lease.binding),
+                    None => {}
                 }
                 Ok(Reply::Done)
             }
             What::Call(call) => {
-                let access = self.renew(key).ok_or_else(|| Refused {
-                    code: Code::StateNotFound,
-                    detail: format!("the task's binding to state {} has run out", request.state),
-                })?;
+                let access = match self.renew(key) {
+                    Some(access) => access,
+                    None => return Err(self.without_lease(request.state)),
+                };
                 self.call(access, call)
             }
         }
     }
 
-    fn renew(&self, key: (TaskId, StateId)) -> Option<super::Access> {
+    /// Why a task has no binding to a state any more.
+    fn without_lease(&self, id: StateId) -> Refused {
+        match self.describe(id) {
+            Ok(_) => Refused {
+                code: Code::StateNotFound,
+                detail: format!("the task's binding to state {id} has run out"),
+            },
+            // A state of an earlier life is lost, which is not the same as ended.
+            Err(error) => error.into(),
+        }
+    }
+
+    fn renew(&self, key: LeaseKey) -> Option<super::Access> {
         let mut leases = self.leases.borrow_mut();
         let lease = leases.0.get_mut(&key)?;
         lease.ends_ns = lease_end();
@@ -167,23 +203,12 @@ impl SharedStates {
         call: Call,
     ) -> impl Future<Output = Result<Reply, Refused>> + Send + 'static + use<> {
         let (sender, receiver) = oneshot::channel();
-        let answer = self.ask(OtherRequest {
-            task: place.task,
-            state: place.state,
-            what: What::Call(call),
-        });
+        let answer = self.ask(place.request(What::Call(call)));
         rt::spawn(async move {
             // Nobody waits when the task was stopped meanwhile.
             let _ = sender.send(answer.await);
         });
-        async move {
-            receiver.await.unwrap_or_else(|_| {
-                Err(Refused {
-                    code: Code::Internal,
-                    detail: "the exchange with the other shard ended without an answer".into(),
-                })
-            })
-        }
+        async move { receiver.await.unwrap_or_else(|_| Err(no_answer())) }
     }
 }
 
@@ -192,13 +217,30 @@ impl SharedStates {
 pub(crate) struct Place {
     task: TaskId,
     state: StateId,
+    binding: u64,
 }
 
-/// Keeps a lease as long as it exists.
+impl Place {
+    fn request(self, what: What) -> OtherRequest {
+        let Self {
+            task,
+            state,
+            binding,
+        } = self;
+        OtherRequest {
+            task,
+            state,
+            binding,
+            what,
+        }
+    }
+}
+
+/// Keeps a lease as long as it exists. Dropped, it gives the binding up as one that was not used.
 #[derive(Debug)]
 pub(super) struct LeaseKeeper {
     place: Place,
-    _ended: oneshot::Sender<()>,
+    ended: oneshot::Sender<()>,
 }
 
 impl LeaseKeeper {
@@ -210,28 +252,78 @@ impl LeaseKeeper {
         mode: Mode,
         bytes_max: u64,
     ) -> Result<Self, Refused> {
-        let request = move |what| OtherRequest { task, state, what };
-        let bind = move || request(What::Bind { mode, bytes_max });
-        states.ask(bind()).await?;
-        let (ended, mut until_ended) = oneshot::channel();
+        let place = Place {
+            task,
+            state,
+            binding: states.next_lease(),
+        };
+        let bind = move || place.request(What::Bind { mode, bytes_max });
+        let (ended, until_ended) = oneshot::channel();
+        let (answer, bound) = oneshot::channel();
         let states = Rc::clone(states);
+        // A task of its own from the first request on: whoever waits for the binding may go away.
         rt::spawn(async move {
-            while rt::timeout(RENEWAL, &mut until_ended).await.is_err() {
-                if let Err(error) = states.ask(bind()).await {
-                    tracing::warn!(%task, %state, %error, "a binding to another shard's state is lost");
-                    return;
-                }
-            }
+            let asked = Instant::now();
+            let first = states.ask(bind()).await;
+            let refusal = first.as_ref().err().map(|refused| refused.code);
+            let _ = answer.send(first.map(drop));
+            let was_used = match refusal {
+                None => match renew(&states, bind, asked, until_ended).await {
+                    Ok(was_used) => was_used,
+                    Err(error) => {
+                        tracing::warn!(%task, %state, %error, "a binding to another shard's state is lost");
+                        return;
+                    }
+                },
+                // It may be bound all the same.
+                Some(Code::StateUnreachable) => false,
+                Some(_) => return,
+            };
             // Not reached, the other shard ends the lease in time.
-            let _ = states.ask(request(What::Unbind)).await;
+            let _ = states.ask(place.request(What::Unbind { was_used })).await;
         });
-        Ok(Self {
-            place: Place { task, state },
-            _ended: ended,
-        })
+        bound.await.unwrap_or_else(|_| Err(no_answer()))?;
+        Ok(Self { place, ended })
+    }
+
+    /// The task has ended.
+    pub(super) fn end(self) {
+        // Gone when the binding was lost before.
+        let _ = self.ended.send(());
     }
 
     pub(super) fn place(&self) -> Place {
         self.place
+    }
+}
+
+/// Renews a lease until its keeper ends, and says whether its task had it or never was. A shard that does not answer is
+/// asked again until the lease would have ended.
+async fn renew(
+    states: &SharedStates,
+    bind: impl Fn() -> OtherRequest,
+    mut renewed: Instant,
+    mut until_ended: oneshot::Receiver<()>,
+) -> Result<bool, Refused> {
+    let mut wait = RENEWAL;
+    loop {
+        if let Ok(ended) = rt::timeout(wait, &mut until_ended).await {
+            return Ok(ended.is_ok());
+        }
+        let asked = Instant::now();
+        match states.ask(bind()).await {
+            Ok(_) => (renewed, wait) = (asked, RENEWAL),
+            Err(refused) if refused.code == Code::StateUnreachable && renewed.elapsed() < LEASE => {
+                wait = RENEWAL_RETRY;
+            }
+            Err(refused) => return Err(refused),
+        }
+    }
+}
+
+fn no_answer() -> Refused {
+    Refused {
+        code: Code::Internal,
+        detail: "the exchange with the other shard ended without an answer".into(),
     }
 }

@@ -1,7 +1,7 @@
 //! The states of a shard as its tasks and requests share them: the kernel in a cell, the ids of new
 //! states, and the one task of the executor that frees what has ended.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
@@ -23,6 +23,8 @@ pub struct SharedStates {
     ids: RefCell<StateIdSource>,
     pub(super) leases: RefCell<Leases>,
     pub(super) others: OnceCell<Rc<dyn OtherShards>>,
+    /// Leases that were asked of other shards.
+    leases_asked: Cell<u64>,
     /// Something may have to be freed, or earlier than was planned.
     changed: Notify,
 }
@@ -35,6 +37,7 @@ impl SharedStates {
             ids: RefCell::new(ids),
             leases: RefCell::default(),
             others: OnceCell::new(),
+            leases_asked: Cell::new(0),
             changed: Notify::new(),
         });
         rt::spawn(free(Rc::clone(&shared)));
@@ -112,6 +115,18 @@ impl SharedStates {
             .borrow_mut()
             .unbind(binding, clock::monotonic_ns());
         self.changed.notify_one();
+    }
+
+    pub(super) fn give_up(&self, binding: Binding) {
+        self.states
+            .borrow_mut()
+            .give_up(binding, clock::monotonic_ns());
+        self.changed.notify_one();
+    }
+
+    /// A number that no lease asked for by this process has had.
+    pub(super) fn next_lease(&self) -> u64 {
+        self.leases_asked.replace(self.leases_asked.get() + 1)
     }
 
     pub(super) fn lease_began(&self) {

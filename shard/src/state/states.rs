@@ -48,6 +48,8 @@ pub(super) struct State {
     bindings: u32,
     /// When it ends, if it is not bound.
     expires_ns: Option<u64>,
+    /// When it would have ended if it were not bound, while no binding since then was used.
+    unused_expires_ns: Option<u64>,
 }
 
 /// What reaches the keys of one state. It stays valid, but finds nothing once the state has ended.
@@ -80,7 +82,7 @@ impl Access {
     }
 }
 
-/// Keeps a state alive until it is given back with [`States::unbind`].
+/// Keeps a state alive until it is given back with [`States::unbind`] or [`States::give_up`].
 #[derive(Debug)]
 #[must_use = "a binding that is not given back keeps its state until it is deleted"]
 pub struct Binding(Access);
@@ -162,6 +164,7 @@ impl States {
             writes: 0,
             bindings: 0,
             expires_ns: Some(expires_ns),
+            unused_expires_ns: None,
         });
         Ok(())
     }
@@ -175,15 +178,30 @@ impl States {
         let state = self.state_mut(access)?;
         state.bindings += 1;
         if let Some(expires_ns) = state.expires_ns.take() {
+            state.unused_expires_ns = Some(expires_ns);
             self.expiries.remove(&(expires_ns, id));
         }
         Ok(Binding(access))
     }
 
-    /// Gives a binding back. The state's linger begins with the end of its last one.
+    /// Gives a binding back that a task had. The state's linger begins with the end of its last one.
     pub fn unbind(&mut self, binding: Binding, now_ns: u64) {
         let Binding(access) = binding;
         // A state that was deleted while it was bound is gone already.
+        let Ok(state) = self.state_mut(access) else {
+            return;
+        };
+        state.unused_expires_ns = None;
+        self.release(access, now_ns);
+    }
+
+    /// Gives a binding back whose task was refused. The state lives as long as it would have without.
+    pub fn give_up(&mut self, binding: Binding, now_ns: u64) {
+        let Binding(access) = binding;
+        self.release(access, now_ns);
+    }
+
+    fn release(&mut self, access: Access, now_ns: u64) {
         let Ok(state) = self.state_mut(access) else {
             return;
         };
@@ -191,11 +209,12 @@ impl States {
         if state.bindings > 0 {
             return;
         }
-        if state.limits.linger_ms == 0 {
-            self.end(access.id);
-            return;
-        }
-        let expires_ns = after(now_ns, state.limits.linger_ms);
+        let linger_ms = state.limits.linger_ms;
+        let expires_ns = match state.unused_expires_ns.take() {
+            Some(expires_ns) => expires_ns,
+            None if linger_ms == 0 => return self.end(access.id),
+            None => after(now_ns, linger_ms),
+        };
         state.expires_ns = Some(expires_ns);
         self.expiries.insert((expires_ns, access.id));
     }

@@ -3,6 +3,7 @@
 mod bounds;
 mod growth;
 mod keys_model;
+mod leases;
 mod lifetime;
 mod lifetime_model;
 

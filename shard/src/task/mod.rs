@@ -109,7 +109,7 @@ impl Task {
             control: new.control,
             log: Kept::new(new.limits.log_bytes_max),
             output: new.output,
-            bindings: RefCell::new(new.bindings),
+            bindings: RefCell::new(new.bindings.accepted()),
             progress: RefCell::new(Progress {
                 status: Status::Queued,
                 started_ms: None,

@@ -92,9 +92,10 @@ fn both_drafts_do_what_they_promise() {
         let operations = "a get k -- a set k v -- a get k -- a exists k -- a delete k -- a exists k -- \
             a increment n 5 -- a increment n -7 -- a get n -- a swap c none 1 -- a swap c 1 2 -- a swap c 1 3 -- \
             a batch x 1 y 2 -- a list -- a increment y 1 -- a set bad text -- a increment bad 1 -- \
-            old a get y -- old a set y 10 -- old a increment y 3 -- old a increment n 1 -- old a get-many c missing y -- \
+            old a get y -- old a set y 10 -- old a increment y 3 -- old a increment n 1 -- a get n -- old a get-many c missing y -- \
             old a list -- old a exists x -- old a delete y -- old a get y";
         let lines = operate(&shard, probe, operations, &[state]).await;
+        let below_zero = "error: state_not_counter: the sum would leave the counter's range, 0 to 9223372036854775807";
         let not_counter = "error: state_not_counter: the value is not a decimal number of 64 bits; set one before incrementing it";
         assert_eq!(
             lines,
@@ -119,7 +120,8 @@ fn both_drafts_do_what_they_promise() {
                 "3",
                 "ok",
                 "13",
-                "error: a counter of this draft is between 0 and 2^63 - 1",
+                below_zero,
+                "-2",
                 "c=2 y=13",
                 "4 bad c n y",
                 "false",
@@ -211,6 +213,61 @@ fn what_cannot_be_bound_is_refused_and_leaves_nothing() {
             Code::StateBindingRefused
         );
         assert_eq!(shard.states().describe(state).expect("there").bindings, 0);
+    });
+}
+
+#[test]
+fn a_state_survives_a_submission_that_is_refused() {
+    let limits = ShardLimits {
+        running_max: 1,
+        queued_max: 1,
+        ..ShardLimits::default()
+    };
+    on_each_executor(limits, async |shard| {
+        let probe = state_probe(&shard).await;
+        let command = crate::support::probe(&shard).await;
+        let state = create(&shard, StateLimits::DEFAULT);
+        let gone = StateId::from_bits(state.to_bits() ^ 1);
+        let name = |state, name| bound(state, name, Mode::Rw);
+        let unbound = || {
+            let left = shard.states().describe(state).expect("it is still there");
+            left.bindings == 0 && left.expires_in_ms.is_some_and(|left_ms| left_ms > 30_000)
+        };
+        let refused = async |bindings: &[Binding]| {
+            let started = start(&shard, probe, "a get k", bindings).await;
+            assert!(unbound());
+            started.map(drop).expect_err("refused").code()
+        };
+        let codes = [
+            (name(gone, "b"), Code::StateNotFound),
+            (name(state, "a"), Code::StateBindingRefused),
+            (name(state, "c"), Code::StateBindingRefused),
+        ];
+        for (second, code) in codes {
+            assert_eq!(refused(&[name(state, "a"), second]).await, code);
+        }
+        let busy = start(&shard, command, "spin", &[]).await.expect("accepted");
+        until("it runs", || busy.status() == Status::Running).await;
+        let waiting = start(&shard, probe, "a get k", &[])
+            .await
+            .expect("accepted");
+        assert_eq!(refused(&[name(state, "a")]).await, Code::Overloaded);
+        let taken = name(create(&shard, LINGERING), "a");
+        shard.bind(&waiting, taken).await.expect("it waits");
+        shard
+            .bind(&waiting, name(state, "a"))
+            .await
+            .expect_err("taken");
+        assert!(unbound());
+        busy.cancel();
+        ended(&waiting).await;
+        let path = get("/a/get/k");
+        let arrival = shard.arrival(None);
+        let both = [name(state, "a"), name(gone, "b")];
+        let invoked = shard.invoke_bound(&probe, path, arrival, &both).await;
+        let code = invoked.map(drop).expect_err("refused").code();
+        assert_eq!(code, Code::StateNotFound);
+        assert!(unbound());
     });
 }
 

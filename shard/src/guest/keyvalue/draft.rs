@@ -4,7 +4,7 @@ use wasmtime::component::Resource;
 
 use super::super::bindings::wasi::keyvalue0_2_0_draft::{atomics, batch, store};
 use super::buckets::{Bucket, BucketError, KeyValue};
-use crate::state::Call;
+use crate::state::{Call, Refused, StateError};
 
 impl store::Host for KeyValue<'_> {
     async fn open(&mut self, identifier: String) -> Result<Resource<Bucket>, BucketError> {
@@ -40,7 +40,10 @@ impl store::HostBucket for KeyValue<'_> {
     }
 
     async fn delete(&mut self, bucket: Resource<Bucket>, key: String) -> Result<(), BucketError> {
-        self.call(&bucket, Call::Delete { key }).await.map(drop)
+        let expected = None;
+        self.call(&bucket, Call::Delete { key, expected })
+            .await
+            .map(drop)
     }
 
     async fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> Result<bool, BucketError> {
@@ -72,11 +75,12 @@ impl atomics::Host for KeyValue<'_> {
         key: String,
         delta: u64,
     ) -> Result<u64, BucketError> {
-        let beyond =
-            || BucketError::Other("a counter of this draft is between 0 and 2^63 - 1".into());
-        let delta = i64::try_from(delta).map_err(|_| beyond())?;
-        let sum = self.call(&bucket, Call::Increment { key, delta }).await?;
-        u64::try_from(sum.number()).map_err(|_| beyond())
+        let beyond = |_| Refused::from(StateError::CounterOverflow { least: 0 });
+        let delta = i64::try_from(delta).map_err(beyond)?;
+        let sums = 0..;
+        let call = Call::Increment { key, delta, sums };
+        let sum = self.call(&bucket, call).await?.number();
+        Ok(u64::try_from(sum).map_err(beyond)?)
     }
 }
 

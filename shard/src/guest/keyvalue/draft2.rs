@@ -44,7 +44,10 @@ impl store::HostBucket for KeyValue<'_> {
     }
 
     async fn delete(&mut self, bucket: Resource<Bucket>, key: String) -> Result<(), BucketError> {
-        self.call(&bucket, Call::Delete { key }).await.map(drop)
+        let expected = None;
+        self.call(&bucket, Call::Delete { key, expected })
+            .await
+            .map(drop)
     }
 
     async fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> Result<bool, BucketError> {
@@ -82,8 +85,9 @@ impl atomics::Host for KeyValue<'_> {
         key: String,
         delta: i64,
     ) -> Result<i64, BucketError> {
-        let sum = self.call(&bucket, Call::Increment { key, delta }).await?;
-        Ok(sum.number())
+        let sums = i64::MIN..;
+        let call = Call::Increment { key, delta, sums };
+        Ok(self.call(&bucket, call).await?.number())
     }
 
     async fn swap(
@@ -109,11 +113,11 @@ impl atomics::HostCas for KeyValue<'_> {
     }
 
     async fn current(&mut self, cas: Resource<Cas>) -> Result<Option<Vec<u8>>, BucketError> {
-        Ok(self.table.get(&cas)?.value.clone())
+        KeyValue::current(self, &cas)
     }
 
     async fn drop(&mut self, cas: Resource<Cas>) -> wasmtime::Result<()> {
-        self.take_cas(cas)?;
+        self.drop_cas(cas)?;
         Ok(())
     }
 }

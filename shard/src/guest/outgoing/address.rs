@@ -28,7 +28,7 @@ impl Default for Resolver {
 }
 
 impl Resolver {
-    /// The addresses to try, in order. Those of this machine and link are left out unless the permit
+    /// The addresses to try, in order. Those that mean this machine or link anywhere are left out unless the permit
     /// names them.
     pub(super) async fn resolve(&self, permit: &Permit) -> Result<Vec<SocketAddr>, Failed> {
         let found = match permit.host.parse::<IpAddr>() {
@@ -85,7 +85,8 @@ fn allowed(permit: &Permit, found: &[SocketAddr]) -> Result<Vec<SocketAddr>, Fai
     Ok(allowed)
 }
 
-/// Whether an address is of this machine, this link or nobody in particular.
+/// Whether an address means this machine, this link or nobody in particular, wherever it is used. The addresses of this
+/// machine's interfaces are like those of other machines.
 fn is_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {

@@ -14,7 +14,7 @@ use vyr_core::digest::Digest;
 use vyr_core::limits::OutgoingLimits;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
-use super::body::Received;
+use super::body::{Sending, share};
 use super::connect::Connector;
 use super::permit::Permit;
 use super::pool::{Key, Pool};
@@ -91,14 +91,14 @@ impl Client {
         self.pool.end_old();
     }
 
-    /// Sends one request and returns when the response's head is there.
+    /// Sends one request and returns when the response's head is there. The body comes as long as its other side is held.
     pub(super) async fn exchange(
         &self,
         artifact: Digest,
         permit: Permit,
         mut request: Request<WasiBody>,
         options: Option<RequestOptions>,
-    ) -> Result<Response<WasiBody>, Failed> {
+    ) -> Result<(Response<WasiBody>, Sending), Failed> {
         let times = Times::new(options.unwrap_or_default(), &self.limits);
         prepare(&mut request)?;
         let request_bytes_max = self.limits.request_bytes_max;
@@ -131,9 +131,10 @@ impl Client {
         }
         self.pool.keep(key, sender);
         remove_hop_by_hop(response.headers_mut());
-        Ok(response.map(|incoming| {
-            Received::new(incoming, times.pause_max, times.deadline, bytes_max).boxed_unsync()
-        }))
+        let (head, incoming) = response.into_parts();
+        let (received, sending) = share(incoming, times.pause_max, times.deadline, bytes_max);
+        let response = Response::from_parts(head, received.boxed_unsync());
+        Ok((response, sending))
     }
 
     /// Sends the request on a connection that was kept, or else on a new one, up to the response's

@@ -1,8 +1,8 @@
 //! Outgoing HTTP of guests (`wasi:http/outgoing-handler`): to the hosts that the artifact's manifest
 //! names and the node permits, on the shard's executor, with bounds for time and size.
 //!
-//! Invariant: an exchange is one task of the executor that ends when the guest's task does, because
-//! it waits for that inside its own future.
+//! Invariant: an exchange is one task of the executor, up to the end of the response's body. It ends at its deadline and
+//! when the guest's task does, because it waits for both inside its own future.
 
 mod address;
 mod body;
@@ -17,9 +17,10 @@ use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use futures_lite::future::or;
 use http::HeaderValue;
 use send_wrapper::SendWrapper;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use vyr_core::artifact::HostPattern;
 use vyr_core::digest::Digest;
 use vyr_core::trace::{Exchange, Method, ShortText, SpanId, TraceContext};
@@ -44,8 +45,15 @@ pub(crate) struct Outgoing {
     subject: Subject,
     /// The span that encloses the next request.
     parent: SpanId,
-    /// Requests that are under way; `None` before the first, which most tasks never send.
-    under_way: SendWrapper<Option<Rc<Cell<usize>>>>,
+    /// `None` before the task's first request, which most tasks never send.
+    exchanges: SendWrapper<Option<Exchanges>>,
+}
+
+/// The exchanges of one task; dropped, it ends them.
+struct Exchanges {
+    /// Those that are under way.
+    under_way: Rc<Cell<usize>>,
+    ended: watch::Sender<()>,
 }
 
 /// Counts a request as long as it is under way.
@@ -95,10 +103,10 @@ impl Call {
     }
 
     /// The head of the response is there; or there is none; or nobody waits for it any more.
-    fn ended(&self, response: Option<&Result<http::Response<WasiBody>, client::Failed>>) {
+    fn ended(&self, answer: Option<&Result<Answer, client::Failed>>) {
         let mut exchange = self.exchange;
-        match response {
-            Some(Ok(response)) => exchange.status = response.status().as_u16(),
+        match answer {
+            Some(Ok((response, _))) => exchange.status = response.status().as_u16(),
             Some(Err(failed)) => exchange.failure = Some(failure_word(&failed.error)),
             None => exchange.failure = Some("abandoned"),
         }
@@ -130,6 +138,8 @@ fn failure_word(error: &Error) -> &'static str {
     }
 }
 
+type Answer = (http::Response<WasiBody>, body::Sending);
+
 type Exchanged = Result<(
     http::Response<WasiBody>,
     Box<dyn Future<Output = Result<()>> + Send>,
@@ -152,7 +162,7 @@ impl Outgoing {
             steps: SendWrapper::new(steps),
             subject,
             parent: subject.trace.span_id,
-            under_way: SendWrapper::new(None),
+            exchanges: SendWrapper::new(None),
         }
     }
 
@@ -165,6 +175,11 @@ impl Outgoing {
     pub(super) fn attach(&mut self, subject: Subject) {
         self.subject = subject;
     }
+
+    /// The task is over, and so are its exchanges, whatever handles the guest keeps.
+    pub(super) fn detach(&mut self) {
+        *self.exchanges = None;
+    }
 }
 
 impl WasiHttpHooks for Outgoing {
@@ -175,8 +190,11 @@ impl WasiHttpHooks for Outgoing {
         _done: Box<dyn Future<Output = Result<()>> + Send>,
     ) -> Box<dyn Future<Output = Exchanged> + Send> {
         let requests_max = self.client.limits().requests_per_task_max;
-        let under_way = self.under_way.get_or_insert_default();
-        if under_way.get() >= requests_max {
+        let exchanges = self.exchanges.get_or_insert_with(|| Exchanges {
+            under_way: Rc::default(),
+            ended: watch::Sender::new(()),
+        });
+        if exchanges.under_way.get() >= requests_max {
             self.log.line(&format!(
                 "outgoing request refused: the task has {requests_max} under way (limits.outgoing.requests_per_task_max)"
             ));
@@ -193,7 +211,8 @@ impl WasiHttpHooks for Outgoing {
         if let Ok(value) = HeaderValue::try_from(call.trace.to_string()) {
             request.headers_mut().entry("traceparent").or_insert(value);
         }
-        let under_way = UnderWay::new(under_way);
+        let under_way = UnderWay::new(&exchanges.under_way);
+        let mut ended = exchanges.ended.subscribe();
         let (mut sender, receiver) = oneshot::channel();
         let (client, artifact, log) = (
             Rc::clone(&self.client),
@@ -203,24 +222,27 @@ impl WasiHttpHooks for Outgoing {
         rt::spawn(async move {
             // It is large, and this future is first held on the guest's stack, which is not.
             let exchange = Box::pin(client.exchange(artifact, permit, request, options));
-            let response = futures_lite::future::or(
-                async {
-                    sender.closed().await;
-                    None
-                },
-                async { Some(exchange.await) },
-            )
-            .await;
-            call.ended(response.as_ref());
-            if let Some(response) = response {
-                let response = response.map_err(|failed| {
+            let given_up = async {
+                let task_ended = async { drop(ended.changed().await) };
+                or(sender.closed(), task_ended).await;
+                None
+            };
+            let answer = or(given_up, async { Some(exchange.await) }).await;
+            call.ended(answer.as_ref());
+            match answer {
+                Some(Ok((response, mut sending))) => {
+                    // The guest's task may have ended just now.
+                    let _ = sender.send(Ok(response));
+                    let task_ended = async { drop(ended.changed().await) };
+                    or(sending.until_over(), task_ended).await;
+                }
+                Some(Err(failed)) => {
                     if let Some(line) = failed.line {
                         log.line(&line);
                     }
-                    failed.error
-                });
-                // The guest's task may have ended just now.
-                let _ = sender.send(response);
+                    let _ = sender.send(Err(failed.error));
+                }
+                None => {}
             }
             drop(under_way);
         });
@@ -235,8 +257,10 @@ impl WasiHttpHooks for Outgoing {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
     use std::pin::Pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
     use http_body_util::BodyExt as _;
@@ -249,16 +273,28 @@ mod tests {
     use crate::rt::{ExecutorConfig, ExecutorKind};
     use crate::telemetry::TelemetryConfig;
 
-    #[test]
-    fn a_task_has_so_many_requests_under_way() {
-        // It takes connections and never answers.
+    /// Answers every request with `answer`, and counts the connections that were closed on it.
+    fn server(answer: &'static [u8]) -> (String, Arc<AtomicUsize>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let address = listener.local_addr().expect("bound");
-        let limits = OutgoingLimits {
-            requests_per_task_max: 2,
-            ..OutgoingLimits::default()
-        };
-        let host = address.to_string();
+        let closed = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&closed);
+        std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = listener.accept() {
+                let count = Arc::clone(&count);
+                std::thread::spawn(move || {
+                    let mut buffer = [0; 1024];
+                    while stream.read(&mut buffer).is_ok_and(|bytes| bytes > 0) {
+                        stream.write_all(answer).expect("it is read");
+                    }
+                    count.fetch_add(1, Ordering::SeqCst);
+                });
+            }
+        });
+        (address.to_string(), closed)
+    }
+
+    fn with_outgoing(host: &str, limits: OutgoingLimits, test: impl AsyncFn(Outgoing)) {
         let config = ExecutorConfig {
             kind: ExecutorKind::Epoll,
             cpu: None,
@@ -281,31 +317,127 @@ mod tests {
                 trace: steps.trace(None),
                 cold: false,
             };
-            let mut outgoing = Outgoing::new(
+            test(Outgoing::new(
                 Client::new(vec![host.parse().expect("a host")], limits),
                 Digest::of(b"an artifact"),
                 Arc::new([host.parse().expect("a host")]),
                 Log::new(Kept::new(1 << 10)),
                 Rc::new(steps),
                 subject,
-            );
-            let mut send = || -> Pin<Box<dyn Future<Output = Exchanged> + Send>> {
-                let body = http_body_util::Empty::new().map_err(|never| match never {});
-                let request = http::Request::get(format!("http://{host}/"))
-                    .body(body.boxed_unsync())
-                    .expect("a request");
-                let done = Box::new(std::future::ready(Ok(())));
-                Box::into_pin(outgoing.send_request(request, None, done))
-            };
-            for _ in 0..3 {
-                let under_way = [send(), send()];
-                let refused = send().await.err().expect("one too many");
-                assert!(matches!(refused, Error::ConnectionLimitReached));
-                // Whoever gives an exchange up ends it.
-                drop(under_way);
-                rt::sleep(Duration::from_millis(50)).await;
-            }
+            ))
+            .await;
         });
         run.expect("the executor runs");
+    }
+
+    fn send(
+        outgoing: &mut Outgoing,
+        host: &str,
+    ) -> Pin<Box<dyn Future<Output = Exchanged> + Send>> {
+        let body = http_body_util::Empty::new().map_err(|never| match never {});
+        let request = http::Request::get(format!("http://{host}/"))
+            .body(body.boxed_unsync())
+            .expect("a request");
+        let done = Box::new(std::future::ready(Ok(())));
+        Box::into_pin(outgoing.send_request(request, None, done))
+    }
+
+    async fn body(sent: impl Future<Output = Exchanged>) -> WasiBody {
+        let (response, _) = sent.await.expect("an answer");
+        response.into_body()
+    }
+
+    async fn until(what: &str, condition: impl Fn() -> bool) {
+        let waiting = async {
+            while !condition() {
+                rt::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let waited = rt::timeout(Duration::from_secs(10), waiting).await;
+        waited.unwrap_or_else(|_| panic!("{what}"));
+    }
+
+    const PART_OF_A_BODY: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc";
+
+    #[test]
+    fn a_task_has_so_many_requests_under_way() {
+        let limits = OutgoingLimits {
+            requests_per_task_max: 2,
+            ..OutgoingLimits::default()
+        };
+        // One that never answers, one whose body does not end, and one whose body is not there.
+        let answers = [
+            (&b""[..], true),
+            (PART_OF_A_BODY, true),
+            (b"HTTP/1.1 204 No Content\r\n\r\n", false),
+        ];
+        for (answer, lasts) in answers {
+            let (host, _) = server(answer);
+            with_outgoing(&host, limits, async |mut outgoing| {
+                for _ in 0..3 {
+                    let mut bodies = Vec::new();
+                    let mut under_way =
+                        vec![send(&mut outgoing, &host), send(&mut outgoing, &host)];
+                    if !answer.is_empty() {
+                        for sent in under_way.drain(..) {
+                            bodies.push(body(sent).await);
+                        }
+                        rt::sleep(Duration::from_millis(20)).await;
+                    }
+                    let third = send(&mut outgoing, &host);
+                    if lasts {
+                        let refused = third.await.err().expect("one too many");
+                        assert!(matches!(refused, Error::ConnectionLimitReached));
+                    } else {
+                        drop(body(third).await);
+                    }
+                    // Whoever gives an exchange up ends it.
+                    drop((under_way, bodies));
+                    rt::sleep(Duration::from_millis(50)).await;
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn a_body_that_nobody_reads_ends_at_its_deadline() {
+        let (host, closed) = server(PART_OF_A_BODY);
+        let limits = OutgoingLimits {
+            total_ms_max: 200,
+            ..OutgoingLimits::default()
+        };
+        with_outgoing(&host, limits, async |mut outgoing| {
+            let body = body(send(&mut outgoing, &host)).await;
+            until("the connection is closed", || {
+                closed.load(Ordering::SeqCst) == 1
+            })
+            .await;
+            let error = body.collect().await.map(drop).expect_err("too late");
+            assert!(matches!(error, Error::HttpResponseTimeout), "{error:?}");
+        });
+    }
+
+    #[test]
+    fn exchanges_of_a_task_end_with_it_though_its_instance_lives_on() {
+        let (host, closed) = server(PART_OF_A_BODY);
+        let limits = OutgoingLimits {
+            requests_per_task_max: 1,
+            ..OutgoingLimits::default()
+        };
+        with_outgoing(&host, limits, async |mut outgoing| {
+            let kept = body(send(&mut outgoing, &host)).await;
+            outgoing.detach();
+            until("the connection is closed", || {
+                closed.load(Ordering::SeqCst) == 1
+            })
+            .await;
+            let error = kept.collect().await.map(drop).expect_err("it is over");
+            assert!(matches!(error, Error::ConnectionTerminated), "{error:?}");
+            // The next task's requests are its own.
+            let waiting = send(&mut outgoing, &host);
+            outgoing.detach();
+            let error = waiting.await.err().expect("it is over");
+            assert!(matches!(error, Error::ConnectionTerminated), "{error:?}");
+        });
     }
 }

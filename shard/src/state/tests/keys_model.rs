@@ -17,7 +17,10 @@ enum Operation {
     Get(String),
     Set(String, Vec<u8>),
     Delete(String),
-    Increment(String, i64),
+    /// Of a version that may be current.
+    DeleteVersion(String, u64),
+    /// With the least sum.
+    Increment(String, i64, i64),
     /// Swap, with the version that is current, or another one.
     Swap(String, Vec<u8>, Option<u64>),
     GetMany(Vec<String>),
@@ -51,7 +54,9 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => key().prop_map(Get),
         8 => (key(), value()).prop_map(|(key, value)| Set(key, value)),
         4 => key().prop_map(Delete),
-        4 => (key(), -5i64..100).prop_map(|(key, delta)| Increment(key, delta)),
+        2 => (key(), 0..30u64).prop_map(|(key, version)| DeleteVersion(key, version)),
+        4 => (key(), -5i64..100, prop_oneof![Just(i64::MIN), Just(0)])
+            .prop_map(|(key, delta, least)| Increment(key, delta, least)),
         4 => (key(), value(), proptest::option::of(0..30u64))
             .prop_map(|(key, value, version)| Swap(key, value, version)),
         2 => some_keys().prop_map(GetMany),
@@ -157,14 +162,28 @@ proptest! {
                     let expected = models[index].keys.remove(&key).is_some();
                     prop_assert_eq!(states.delete(access, &key), Ok(expected));
                 }
-                Operation::Increment(key, delta) => {
+                Operation::DeleteVersion(key, expected) => {
+                    let current = models[index].version(&key);
+                    let result = states.delete_version(access, &key, expected);
+                    if expected == current {
+                        let existed = models[index].keys.remove(&key).is_some();
+                        prop_assert_eq!(result, Ok(existed));
+                    } else {
+                        let conflict = StateError::VersionConflict { expected, current };
+                        prop_assert_eq!(result, Err(conflict));
+                    }
+                }
+                Operation::Increment(key, delta, least) => {
                     let old = models[index].keys.get(&key).map(|(value, _)| value.clone());
                     let text = old.map_or(Ok("0".into()), String::from_utf8);
                     let number = text.ok().and_then(|text| text.parse::<i64>().ok());
-                    let result = states.increment(access, &key, delta);
-                    match number.map(|number| number.checked_add(delta)) {
+                    let result = states.increment(access, &key, delta, least..);
+                    let sum = |number: i64| number.checked_add(delta).filter(|&sum| sum >= least);
+                    match number.map(sum) {
                         None => prop_assert_eq!(result, Err(StateError::NotCounter)),
-                        Some(None) => prop_assert_eq!(result, Err(StateError::CounterOverflow)),
+                        Some(None) => {
+                            prop_assert_eq!(result, Err(StateError::CounterOverflow { least }));
+                        }
                         Some(Some(sum)) => {
                             let text = sum.to_string();
                             let expected = write(&mut models, index, &key, text.as_bytes());

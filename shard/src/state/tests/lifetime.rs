@@ -7,9 +7,10 @@ use super::*;
 enum Event {
     Bind,
     Unbind,
+    GiveUp,
     Delete,
 }
-use Event::{Bind, Delete, Unbind};
+use Event::{Bind, Delete, GiveUp, Unbind};
 
 /// What happens at which second, and at which seconds the state is there or not.
 type Case = (
@@ -52,6 +53,36 @@ const CASES: &[Case] = &[
         &[(3, true), (8, true), (9, false)],
     ),
     (
+        "given up before its first use",
+        0,
+        &[(1, Bind), (2, GiveUp)],
+        &[(2, true), (59, true), (60, false)],
+    ),
+    (
+        "given up while it lingers",
+        5,
+        &[(1, Bind), (2, Unbind), (3, Bind), (4, GiveUp)],
+        &[(4, true), (6, true), (7, false)],
+    ),
+    (
+        "given up while another task has it",
+        0,
+        &[(1, Bind), (2, Bind), (3, GiveUp), (9, Unbind)],
+        &[(3, true), (8, true), (9, false)],
+    ),
+    (
+        "given up after another task had it",
+        0,
+        &[(1, Bind), (2, Bind), (3, Unbind), (9, GiveUp)],
+        &[(3, true), (8, true), (9, false)],
+    ),
+    (
+        "given up too late",
+        0,
+        &[(1, Bind), (70, GiveUp)],
+        &[(69, true), (70, false)],
+    ),
+    (
         "deleted while bound",
         9,
         &[(1, Bind), (2, Delete), (3, Unbind)],
@@ -82,6 +113,7 @@ fn a_state_lives_while_it_is_bound_and_lingers_after() {
                 match event {
                     Bind => bindings.push(states.bind(id, Mode::Rw, at_ns).expect("alive")),
                     Unbind => states.unbind(bindings.pop().expect("bound"), at_ns),
+                    GiveUp => states.give_up(bindings.pop().expect("bound"), at_ns),
                     Delete => states.delete_state(id, at_ns).expect("alive"),
                 }
             }
@@ -166,7 +198,10 @@ fn a_read_only_binding_reads_and_refuses_every_write() {
     let refused = StateError::ReadOnly;
     assert_eq!(states.set(reader, "key", b"2").as_ref(), Err(&refused));
     assert_eq!(states.swap(reader, "key", 1, b"2").as_ref(), Err(&refused));
-    assert_eq!(states.increment(reader, "key", 1).as_ref(), Err(&refused));
+    assert_eq!(
+        states.increment(reader, "key", 1, 0..).as_ref(),
+        Err(&refused)
+    );
     assert_eq!(states.delete(reader, "key").as_ref(), Err(&refused));
     assert_eq!(
         states.set_many(reader, &[("key", b"2")]).as_ref(),

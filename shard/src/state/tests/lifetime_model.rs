@@ -13,6 +13,7 @@ enum Step {
     Create { linger_s: u64 },
     Bind(prop::sample::Index),
     Unbind(prop::sample::Index),
+    GiveUp(prop::sample::Index),
     Delete(prop::sample::Index),
     Wait { seconds: u64 },
     FreeSome,
@@ -23,6 +24,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => prop_oneof![Just(0), 1..100u64].prop_map(|linger_s| Step::Create { linger_s }),
         4 => any::<prop::sample::Index>().prop_map(Step::Bind),
         4 => any::<prop::sample::Index>().prop_map(Step::Unbind),
+        2 => any::<prop::sample::Index>().prop_map(Step::GiveUp),
         1 => any::<prop::sample::Index>().prop_map(Step::Delete),
         3 => (1..70u64).prop_map(|seconds| Step::Wait { seconds }),
         1 => Just(Step::FreeSome),
@@ -36,6 +38,8 @@ struct Model {
     deleted: bool,
     /// When it ends unless it is bound before.
     ends_s: u64,
+    /// When it would have ended, if no binding was used since.
+    unused_ends_s: Option<u64>,
 }
 
 impl Model {
@@ -75,7 +79,7 @@ proptest! {
                     let access = fixture.states.open(id, Mode::Rw, now_ns).expect("just made");
                     fixture.states.set(access, "id", id.to_string().as_bytes()).expect("room");
                     let ends_s = now_s + linger_s.max(STATE_UNBOUND_MS_MAX / 1000);
-                    models.push(Model { id, linger_s, bindings: 0, deleted: false, ends_s });
+                    models.push(Model { id, linger_s, bindings: 0, deleted: false, ends_s, unused_ends_s: None });
                 }
                 Step::Bind(index) if !models.is_empty() => {
                     let index = index.index(models.len());
@@ -83,6 +87,9 @@ proptest! {
                     match fixture.states.bind(model.id, Mode::Rw, now_ns) {
                         Ok(binding) => {
                             prop_assert!(model.is_alive(now_s));
+                            if model.bindings == 0 {
+                                model.unused_ends_s = Some(model.ends_s);
+                            }
                             model.bindings += 1;
                             bindings.push((index, binding));
                         }
@@ -97,6 +104,14 @@ proptest! {
                     fixture.states.unbind(binding, now_ns);
                     models[index].bindings -= 1;
                     models[index].ends_s = now_s + models[index].linger_s;
+                    models[index].unused_ends_s = None;
+                }
+                Step::GiveUp(index) if !bindings.is_empty() => {
+                    let (index, binding) = bindings.swap_remove(index.index(bindings.len()));
+                    fixture.states.give_up(binding, now_ns);
+                    let model = &mut models[index];
+                    model.bindings -= 1;
+                    model.ends_s = model.unused_ends_s.unwrap_or(now_s + model.linger_s);
                 }
                 Step::Delete(index) if !models.is_empty() => {
                     let index = index.index(models.len());
