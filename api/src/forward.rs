@@ -289,17 +289,13 @@ impl Peer {
     /// A connection that is ready for a request.
     fn idle(&self, time_max: Duration) -> Option<SendRequest<ForwardBody>> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(last) = idle.pop() {
-            if last.sender.is_ready() && last.since.elapsed() < time_max {
-                return Some(last.sender);
-            }
-            if !last.sender.is_ready() && !last.sender.is_closed() {
-                // Still busy with an answer that its client has not read to the end.
-                idle.insert(0, last);
-                return None;
-            }
-        }
-        None
+        // One that is not ready is busy with an answer that its client has not read to the end.
+        idle.retain(|one| {
+            let is_busy = !one.sender.is_ready();
+            !one.sender.is_closed() && (is_busy || one.since.elapsed() < time_max)
+        });
+        let ready = idle.iter().rposition(|one| one.sender.is_ready())?;
+        Some(idle.remove(ready).sender)
     }
 
     fn keep(&self, sender: SendRequest<ForwardBody>) {
@@ -425,6 +421,24 @@ mod tests {
             ask(&peers, false).await.expect_err("nobody knows");
             assert_eq!(seen.both(), (1, 2));
             ask(&peers, false).await.expect("a new connection");
+        });
+    }
+
+    #[test]
+    fn an_idle_connection_beside_a_busy_one_is_used() {
+        with_peer(60_000, async |peers, seen| {
+            // The first connection breaks with its second request.
+            ask(&peers, true).await.expect("an answer");
+            ask(&peers, true).await.expect("an answer");
+            let get = || Request::new(Empty::new().map_err(|never| match never {}));
+            let forward = || peers.forward(ShardNumber(1), get());
+            let (read, unread) = futures_lite::future::zip(forward(), forward()).await;
+            let read = read.expect("an answer").into_body().collect().await;
+            assert_eq!(read.expect("its body").to_bytes(), "ok");
+            rt::sleep(Duration::from_millis(20)).await;
+            assert_eq!(ask(&peers, false).await.expect("an answer"), "ok");
+            assert_eq!(seen.both(), (3, 6));
+            drop(unread);
         });
     }
 

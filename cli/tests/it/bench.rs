@@ -76,7 +76,10 @@ fn an_engine_tells_tasks_per_second() {
         "{report}"
     );
     if has("strace") {
-        assert_eq!(per_task["mprotect"], 0.0, "{report}");
+        assert!(
+            per_task["mprotect"].as_f64().expect("a count") < 0.1,
+            "{report}"
+        );
         assert!(
             per_task["ioctl"].as_f64().expect("a count") < 1.1,
             "{report}"

@@ -58,7 +58,7 @@ pub(crate) fn epoch_yields() -> u64 {
 
 /// The data of one task's store.
 pub(crate) struct Guest {
-    /// An HTTP guest's is made when it first asks for it: it takes a twentieth of a small task's time, and most
+    /// An HTTP guest's is made when it first asks for it: it is not small, and most
     /// such guests only use [`Guest::table`] of WASI.
     wasi: Option<WasiCtx>,
     http: WasiHttpCtx,
