@@ -435,18 +435,6 @@ fn metrics_and_node_show_every_shard() {
     assert_eq!(node.request("GET", "/readyz", &[], b"").status, 200);
 }
 
-/// The sum of a metric's samples over all shards that have these labels.
-fn metric(node: &Node, name: &str, labels: &[&str]) -> f64 {
-    let text = node.request("GET", "/metrics", &[], b"").text();
-    let samples = text.lines().filter_map(|line| {
-        let (head, value) = line.rsplit_once(' ')?;
-        let (found, own) = head.split_once('{')?;
-        let fits = found == name && labels.iter().all(|label| own.contains(label));
-        fits.then(|| value.parse::<f64>().expect("a number"))
-    });
-    samples.sum()
-}
-
 #[test]
 fn metrics_tell_what_the_shards_do() {
     let node = probe(&[]);

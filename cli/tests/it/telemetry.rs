@@ -8,19 +8,7 @@ fn traces(sink: &Sink) -> Vec<u8> {
 }
 
 fn exported(node: &Node) -> u64 {
-    let text = node.request("GET", "/metrics", &[], b"").text();
-    let lines = text.lines().filter(|line| {
-        line.starts_with("vyr_trace_records_total{") && line.contains("outcome=\"exported\"")
-    });
-    lines
-        .map(|line| {
-            line.rsplit(' ')
-                .next()
-                .expect("a value")
-                .parse::<u64>()
-                .expect("a count")
-        })
-        .sum()
+    metric(node, "vyr_trace_records_total", &["outcome=\"exported\""]) as u64
 }
 
 #[test]
