@@ -411,7 +411,10 @@ impl Shard {
             bindings,
             cold,
             received_ns: arrival.received_ns,
-            exchange: Some(Exchange::received(Method::of(request.method().as_str()))),
+            exchange: Some(Exchange::received(
+                Method::of(request.method().as_str()),
+                request.uri().path(),
+            )),
         });
         self.steps.bound(&task, &binds);
         let response = run_http(self, &task, loaded, request, ticket).await;
