@@ -164,14 +164,21 @@ fn an_overloaded_shard_says_when_to_come_back() {
         (503, "overloaded")
     );
     assert_eq!(refused.header("retry-after"), Some("1"));
+    let counts = || {
+        ["tasks_running", "tasks_queued", "tasks_refused_total"]
+            .map(|name| metric(&node, &format!("vyr_{name}"), &[]))
+    };
+    assert_eq!(counts(), [1.0, 1.0, 1.0]);
     assert_eq!(
         node.request("GET", "/run/probe/hello", &[], b"").status,
         503
     );
+    assert_eq!(counts(), [1.0, 1.0, 2.0]);
     for id in ids {
         let answer = node.request("POST", &format!("/v0/tasks/{id}/cancel"), &[], b"");
         assert_eq!(answer.json()["status"], "cancelled");
     }
+    assert_eq!(counts(), [0.0, 0.0, 2.0]);
     assert_eq!(
         node.request("GET", "/run/probe/hello", &[], b"").status,
         200

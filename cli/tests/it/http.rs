@@ -2,7 +2,9 @@
 
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -497,6 +499,92 @@ fn metrics_tell_what_the_shards_do() {
         assert_eq!(answer.expect("an answer").status, 200);
     }
     assert_eq!(metric(&node, "vyr_forward_hops_total", &[]), 1.0);
+}
+
+#[test]
+fn metrics_count_loads_instances_and_what_is_kept() {
+    let config = tempfile::tempdir().expect("a temporary directory");
+    let file = config.path().join("vyr.toml");
+    std::fs::write(&file, "[limits.shard]\nfinished_max = 2\n").expect("writable");
+    let node = probe(&["--shards", "1", "--config", file.to_str().expect("UTF-8")]);
+    let manifest = config.path().join("manifest.toml");
+    std::fs::write(&manifest, "[instances]\npolicy = \"reuse\"\n").expect("writable");
+    let (hello, manifest) = (guest("hello.wasm"), manifest.to_str().expect("UTF-8"));
+    let put = [
+        "artifact",
+        "put",
+        &hello,
+        "--name",
+        "again",
+        "--manifest",
+        manifest,
+    ];
+    let put = node.vyr(&put, b"");
+    assert!(put.status.success(), "{}", stderr(&put));
+    let counts = || {
+        [
+            "cold_starts_total",
+            "instances_reused_total",
+            "instances_idle",
+            "instances_live",
+        ]
+        .map(|name| metric(&node, &format!("vyr_{name}"), &[]))
+    };
+    let get = |path: &str| {
+        assert_eq!(node.request("GET", path, &[], b"").status, 200);
+        // A guest may end a moment after its response has gone out.
+        until("the guest has ended", || {
+            metric(&node, "vyr_tasks_running", &[]) == 0.0
+        });
+    };
+    assert_eq!(counts(), [0.0; 4]);
+    get("/run/probe/hello");
+    get("/run/probe/hello");
+    assert_eq!(counts(), [1.0, 0.0, 0.0, 0.0]);
+    (0..4).for_each(|_| get("/run/again/"));
+    assert_eq!(counts(), [2.0, 3.0, 1.0, 1.0]);
+
+    let kept = || {
+        let of = |name| metric(&node, name, &[]);
+        (of("vyr_tasks_kept"), of("vyr_tasks_kept_bytes"))
+    };
+    assert_eq!(kept(), (6.0, 0.0), "HTTP tasks, whose responses are gone");
+    // Two commands are kept, then each takes the place of the one before.
+    for (arguments, tasks, bytes) in [
+        (&["args", "four"][..], 7.0, 5.0),
+        (&["stderr", "three"], 8.0, 5.0 + 6.0),
+        (&["exit", "0"], 8.0, 6.0),
+        (&["args", "a"], 8.0, 2.0),
+    ] {
+        let document = json!({"artifact": "probe", "args": arguments}).to_string();
+        let answer = node.request("POST", "/v0/tasks?wait=30s", JSON, document.as_bytes());
+        assert_eq!(answer.json()["status"], "succeeded", "{}", answer.text());
+        assert_eq!(kept(), (tasks, bytes), "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_longest_stall_is_that_of_the_last_ten_seconds() {
+    let node = probe(&["--shards", "1"]);
+    let shard = node.shards()[0]["pid"].as_i64().expect("a number");
+    let shard = Pid::from_raw(i32::try_from(shard).expect("a process")).expect("a process");
+    let stall = || metric(&node, "vyr_executor_stall_seconds", &[]);
+    let spin = node.request("POST", "/v0/tasks?artifact=probe&arg=spin", &[], b"");
+    let id = spin.json()["id"].as_str().expect("an id").to_owned();
+    assert!(stall() < 0.9, "{} s", stall());
+    // Stopped as a whole, the guest has the executor for that time; unless it was between two slices.
+    let mut stopped = Instant::now();
+    until("the stall is seen", || {
+        kill_process(shard, Signal::STOP).expect("it runs");
+        std::thread::sleep(Duration::from_secs(1));
+        kill_process(shard, Signal::CONT).expect("it is there");
+        stopped = Instant::now();
+        stall() >= 0.9
+    });
+    until("the stall is forgotten", || stall() < 0.9);
+    let seconds = stopped.elapsed().as_secs_f64();
+    assert!(seconds > 8.0, "it is forgotten after {seconds} s");
+    node.request("POST", &format!("/v0/tasks/{id}/cancel"), &[], b"");
 }
 
 #[test]
