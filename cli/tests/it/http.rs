@@ -564,6 +564,62 @@ fn metrics_count_loads_instances_and_what_is_kept() {
 }
 
 #[test]
+fn artifacts_that_were_deleted_give_their_place_in_the_metrics_up() {
+    const LABELS: usize = vyr_core::limits::ARTIFACT_LABELS_MAX;
+    let node = Node::start(&["--shards", "2"]);
+    let hello = std::fs::read(guest("hello.wasm")).expect("the guest");
+    let addresses = node.shards().into_iter().map(|shard| {
+        let address = shard["address"].as_str().expect("an address");
+        address.to_owned()
+    });
+    let addresses: Vec<_> = addresses.collect();
+    let runs = |artifact: &str| {
+        for address in &addresses {
+            let answer = request(address, "GET", &format!("/run/{artifact}/"), &[], b"");
+            assert_eq!(answer.expect("an answer").status, 200);
+        }
+    };
+    // The same guest as many artifacts: a custom section of one byte makes the difference.
+    let put = |number: usize| {
+        let wasm = [&hello[..], &[0, 2, 1, number as u8]].concat();
+        let wasm_type = ["content-type: application/wasm"];
+        let path = format!("/v0/artifacts?name=a{number}");
+        let answer = node.request("PUT", &path, &wasm_type, &wasm);
+        assert!(answer.status < 300, "{}", answer.text());
+        runs(&format!("a{number}"));
+        let digest = node.json(&format!("/v0/artifacts/a{number}"))["digest"].clone();
+        digest.as_str().expect("text").to_owned()
+    };
+    let delete = |digest: &String| {
+        let answer = node.request("DELETE", &format!("/v0/artifacts/{digest}"), &[], b"");
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    };
+    let counted = |digest: &str| {
+        let label = format!("artifact=\"{}\"", &digest[..19]);
+        let labels = [label.as_str(), "status=\"succeeded\""];
+        metric(&node, "vyr_artifact_tasks_total", &labels)
+    };
+    let first: Vec<_> = (0..LABELS).map(put).collect();
+    let later = put(LABELS);
+    until("all have run", || {
+        first.iter().all(|digest| counted(digest) == 2.0)
+    });
+    assert_eq!(counted(&later), 0.0);
+    first[1..].iter().for_each(delete);
+    // On either shard, whichever it was that deleted them.
+    until("it is counted on both shards", || {
+        runs(&later);
+        let shards = ["shard=\"0\"", "shard=\"1\""];
+        shards.iter().all(|shard| {
+            let label = format!("artifact=\"{}\"", &later[..19]);
+            metric(&node, "vyr_artifact_tasks_total", &[shard, &label]) > 0.0
+        })
+    });
+    assert_eq!(counted(&first[0]), 2.0, "it is still there");
+    assert_eq!(counted(&first[1]), 0.0);
+}
+
+#[test]
 fn the_longest_stall_is_that_of_the_last_ten_seconds() {
     let node = probe(&["--shards", "1"]);
     let shard = node.shards()[0]["pid"].as_i64().expect("a number");
