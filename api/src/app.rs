@@ -61,7 +61,9 @@ pub struct App {
 }
 
 /// Carries a trace from one process to the next (W3C Trace Context).
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Where a request came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,9 +253,7 @@ impl App {
         B: Body<Data = Bytes, Error = BodyError> + Send + 'static,
     {
         let hop = self.shard.hop(traceparent(&request), kind);
-        if let Ok(value) = HeaderValue::try_from(hop.trace().to_string()) {
-            request.headers_mut().insert(TRACEPARENT, value);
-        }
+        hand_trace_on(request.headers_mut(), hop.trace());
         let response = self.peers.forward(shard, request).await?;
         if let Some(task) = task_of_hop(response.headers(), hop.trace()) {
             self.shard.forwarded(&hop, task);
@@ -294,9 +294,22 @@ fn task_of_hop(headers: &HeaderMap, hop: &TraceContext) -> Option<TaskId> {
 
 /// Puts the trace that a request belongs to into its response (W3C Trace Context).
 pub(crate) fn return_trace(response: &mut Response<ResponseBody>, trace: &TraceContext) {
-    if let Ok(value) = HeaderValue::try_from(trace.to_string()) {
-        response.headers_mut().insert(TRACEPARENT, value);
+    response.headers_mut().insert(TRACEPARENT, header_of(trace));
+}
+
+/// Puts the trace into a request that is handed on, and returns the header. What a client adds to a trace of its own
+/// means nothing in a new one (W3C Trace Context, 3.3).
+pub(crate) fn hand_trace_on(headers: &mut HeaderMap, trace: &TraceContext) -> HeaderValue {
+    let value = header_of(trace);
+    headers.insert(TRACEPARENT, value.clone());
+    if trace.parent.is_none() {
+        headers.remove(TRACESTATE);
     }
+    value
+}
+
+fn header_of(trace: &TraceContext) -> HeaderValue {
+    HeaderValue::try_from(trace.to_string()).expect("hexadecimal digits and dashes")
 }
 
 /// The client's trace, if it sent exactly one; several are as good as none (W3C Trace Context).

@@ -430,7 +430,7 @@ mod tests {
             // The first connection breaks with its second request.
             ask(&peers, true).await.expect("an answer");
             ask(&peers, true).await.expect("an answer");
-            let get = || Request::new(Empty::new().map_err(|never| match never {}));
+            let get = || Request::new(http_body_util::Empty::new().map_err(|never| match never {}));
             let forward = || peers.forward(ShardNumber(1), get());
             let (read, unread) = futures_lite::future::zip(forward(), forward()).await;
             let read = read.expect("an answer").into_body().collect().await;

@@ -12,7 +12,7 @@ use vyr_core::task::Kind;
 use vyr_shard::rt;
 use vyr_shard::state::StateError;
 
-use crate::app::{App, return_trace, traceparent};
+use crate::app::{App, TRACEPARENT, hand_trace_on, traceparent};
 use crate::body::{RequestBody, ResponseBody};
 use crate::failure::Failure;
 use crate::tasks::TASK_ID;
@@ -54,6 +54,8 @@ pub(crate) async fn run(
     }
     // The token is for the node; a guest must not learn it.
     request.headers_mut().remove(header::AUTHORIZATION);
+    // A guest that hands its request's headers on continues the task's trace, below the task.
+    let trace = hand_trace_on(request.headers_mut(), arrival.trace());
     // The requests that are there are read first, then their guests run one after the other.
     rt::yield_now().await;
     let (task, response) = app
@@ -68,7 +70,7 @@ pub(crate) async fn run(
     if let Ok(value) = HeaderValue::try_from(task.id().to_string()) {
         response.headers_mut().insert(TASK_ID, value);
     }
-    return_trace(&mut response, task.trace());
+    response.headers_mut().insert(TRACEPARENT, trace);
     Ok(response)
 }
 

@@ -30,7 +30,8 @@ struct Pair {
 #[derive(Serialize)]
 struct Status {
     code: u8,
-    message: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'static str>,
 }
 
 /// OTLP's number of the status *error*.
@@ -71,9 +72,9 @@ pub(crate) fn span_json(record: &Record, shard: ShardNumber) -> String {
         start_time_unix_nano: record.start_unix_ns.to_string(),
         end_time_unix_nano: end_unix_ns.to_string(),
         attributes,
-        status: record.error_type().map(|message| Status {
+        status: record.is_error().then(|| Status {
             code: ERROR,
-            message,
+            message: record.failure(),
         }),
     };
     serde_json::to_string(&span).expect("a plain document serialises")

@@ -318,6 +318,15 @@ impl Metrics {
         self.stalls.look();
     }
 
+    /// To be called once a second: artifacts that are in the store no more make room for those that run.
+    pub(crate) fn forget_artifacts(&self, shard: &Shard) {
+        self.artifacts.forget(|digest| {
+            let mut runs = false;
+            shard.watch.visit(|task| runs |= task.artifact == *digest);
+            !runs && shard.is_gone(digest)
+        });
+    }
+
     fn times(&self, kind: Kind) -> &Times {
         let [command, http] = &self.times;
         match kind {

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use vyr_core::artifact::{Manifest, PermittedHost, Reference, Store, TrustKeys};
+use vyr_core::artifact::{self, Manifest, PermittedHost, Reference, Store, TrustKeys};
 use vyr_core::digest::Digest;
 use vyr_core::id::{ShardLife, ShardNumber, StateIdSource, TaskId, TaskIdSource};
 use vyr_core::limits::{OutgoingLimits, ShardLimits, TaskLimits};
@@ -178,6 +178,7 @@ impl Shard {
                 shard.loader.end_old_instances();
                 shard.client.end_old_connections();
                 shard.metrics.look_for_stalls();
+                shard.metrics.forget_artifacts(&shard);
                 shard.steps.follow_clock();
                 drop(shard);
                 rt::sleep(HOUSEKEEPING_PERIOD).await;
@@ -263,6 +264,12 @@ impl Shard {
     /// When nothing, or more than one artifact, fits.
     pub fn resolve(&self, reference: &Reference) -> Result<Digest, Error> {
         Ok(self.store.resolve(reference)?)
+    }
+
+    /// Whether an artifact is in the store no more.
+    pub(crate) fn is_gone(&self, digest: &Digest) -> bool {
+        let found = self.store.resolve(&Reference::Digest(*digest));
+        matches!(found, Err(artifact::Error::NotFound { .. }))
     }
 
     /// What checks, off the executor, that a component can run.
@@ -409,7 +416,10 @@ impl Shard {
             bindings,
             cold,
             received_ns: arrival.received_ns,
-            exchange: Some(Exchange::received(Method::of(request.method().as_str()))),
+            exchange: Some(Exchange::received(
+                Method::of(request.method().as_str()),
+                request.uri().path(),
+            )),
         });
         self.steps.bound(&task, &binds);
         let response = run_http(self, &task, loaded, request, ticket).await;

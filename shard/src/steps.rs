@@ -45,6 +45,14 @@ pub struct Arrival {
     pub(crate) received_ns: u64,
 }
 
+impl Arrival {
+    /// The task's trace.
+    #[must_use]
+    pub fn trace(&self) -> &TraceContext {
+        &self.trace
+    }
+}
+
 /// Whose step it is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Subject {

@@ -132,6 +132,37 @@ fn a_client_that_stops_reading_does_not_hold_its_task_for_ever() {
 }
 
 #[test]
+fn a_client_that_reads_nothing_cannot_make_the_node_buffer() {
+    const GROWTH_KIB_MAX: u64 = 8 << 10;
+    let config = tempfile::tempdir().expect("a temporary directory");
+    let file = config.path().join("vyr.toml");
+    std::fs::write(&file, "[limits.http]\nwrite_pause_ms_max = 1000\n").expect("writable");
+    let node = probe(&["--shards", "1", "--config", file.to_str().expect("UTF-8")]);
+    let shard = node.shards()[0]["pid"].to_string();
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+    // Requests behind the first are what a server may read while its answers wait.
+    let pipelined = [
+        get("/metrics").repeat(20_000),
+        get("/run/probe/flood?bytes=200000000") + &get("/healthz"),
+    ];
+    let warm = node.request("GET", "/run/probe/flood?bytes=10000000", &[], b"");
+    assert_eq!(warm.body.len(), 10_000_000);
+    for requests in pipelined {
+        let first = requests.lines().next().expect("a line");
+        let peak_before = memory_kib(&shard, "VmHWM");
+        let grown = || memory_kib(&shard, "VmHWM") - peak_before;
+        let mut stalled = TcpStream::connect(node.address()).expect("the node listens");
+        stalled.write_all(requests.as_bytes()).expect("writable");
+        until("it is cut off", || {
+            let others = metric(&node, "vyr_connections", &[]) - 1.0;
+            others == 0.0 || grown() > GROWTH_KIB_MAX
+        });
+        println!("{first}: {} KiB", grown());
+        assert!(grown() <= GROWTH_KIB_MAX, "{first}: {} KiB", grown());
+    }
+}
+
+#[test]
 fn an_overloaded_shard_says_when_to_come_back() {
     let config = tempfile::tempdir().expect("a temporary directory");
     let file = config.path().join("vyr.toml");
@@ -160,14 +191,21 @@ fn an_overloaded_shard_says_when_to_come_back() {
         (503, "overloaded")
     );
     assert_eq!(refused.header("retry-after"), Some("1"));
+    let counts = || {
+        ["tasks_running", "tasks_queued", "tasks_refused_total"]
+            .map(|name| metric(&node, &format!("vyr_{name}"), &[]))
+    };
+    assert_eq!(counts(), [1.0, 1.0, 1.0]);
     assert_eq!(
         node.request("GET", "/run/probe/hello", &[], b"").status,
         503
     );
+    assert_eq!(counts(), [1.0, 1.0, 2.0]);
     for id in ids {
         let answer = node.request("POST", &format!("/v0/tasks/{id}/cancel"), &[], b"");
         assert_eq!(answer.json()["status"], "cancelled");
     }
+    assert_eq!(counts(), [0.0, 0.0, 2.0]);
     assert_eq!(
         node.request("GET", "/run/probe/hello", &[], b"").status,
         200
@@ -219,13 +257,7 @@ fn guests_that_compute_do_not_hold_their_shard() {
     });
     // Counted in guests' slices and not in time, for other programs use the processors too. If all guests
     // computed before each look at the I/O, a request would take more than 64.
-    let slices = || {
-        let metrics = node.request("GET", "/metrics", &[], b"").text();
-        let count = metrics
-            .lines()
-            .find_map(|line| line.strip_prefix("vyr_epoch_yields_total{shard=\"0\"} "));
-        count.expect("a metric").parse::<f64>().expect("a number")
-    };
+    let slices = || metric(&node, "vyr_epoch_yields_total", &[]);
     let per_request = |what: &dyn Fn(usize)| {
         let before = slices();
         (0..20).for_each(what);

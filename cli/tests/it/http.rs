@@ -2,7 +2,9 @@
 
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -305,12 +307,33 @@ fn a_trace_is_taken_up_and_returned() {
     );
     let id = answer.header("vyr-task-id").expect("a task").to_owned();
     assert_eq!(node.json(&format!("/v0/tasks/{id}"))["trace_id"], trace);
-    // What the guest gets is what the client sent: handing 'tracestate' on is the guest's affair.
-    let headers = [header.as_str(), "tracestate: vendor=1,other=2"];
-    let seen = node
-        .request("GET", "/run/probe/headers", &headers, b"")
-        .text();
-    assert!(seen.contains("vendor=1,other=2"), "{seen}");
+}
+
+#[test]
+fn a_guest_gets_the_trace_as_its_task_continues_it() {
+    let node = probe(&[]);
+    let state = "tracestate: vendor=1,other=2";
+    let valid = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    for (sent, has_state) in [
+        (&[valid, state][..], true),
+        (&[], false),
+        // Of a trace that is not taken up, nothing is left.
+        (&[valid, valid, state], false),
+        (&["traceparent: garbage", state], false),
+        (&[state], false),
+    ] {
+        let answer = node.request("GET", "/run/probe/headers", sent, b"");
+        let returned = answer.header("traceparent").expect("returned").to_owned();
+        let seen = answer.text();
+        let seen: Vec<_> = seen
+            .lines()
+            .filter_map(|line| line.strip_prefix("header "))
+            .filter(|line| line.starts_with("trace"))
+            .collect();
+        let mut wanted = vec![format!("traceparent: {returned}")];
+        wanted.extend(has_state.then(|| state.to_owned()));
+        assert_eq!(seen, wanted, "{sent:?}");
+    }
 }
 
 #[test]
@@ -435,18 +458,6 @@ fn metrics_and_node_show_every_shard() {
     assert_eq!(node.request("GET", "/readyz", &[], b"").status, 200);
 }
 
-/// The sum of a metric's samples over all shards that have these labels.
-fn metric(node: &Node, name: &str, labels: &[&str]) -> f64 {
-    let text = node.request("GET", "/metrics", &[], b"").text();
-    let samples = text.lines().filter_map(|line| {
-        let (head, value) = line.rsplit_once(' ')?;
-        let (found, own) = head.split_once('{')?;
-        let fits = found == name && labels.iter().all(|label| own.contains(label));
-        fits.then(|| value.parse::<f64>().expect("a number"))
-    });
-    samples.sum()
-}
-
 #[test]
 fn metrics_tell_what_the_shards_do() {
     let node = probe(&[]);
@@ -488,6 +499,148 @@ fn metrics_tell_what_the_shards_do() {
         assert_eq!(answer.expect("an answer").status, 200);
     }
     assert_eq!(metric(&node, "vyr_forward_hops_total", &[]), 1.0);
+}
+
+#[test]
+fn metrics_count_loads_instances_and_what_is_kept() {
+    let config = tempfile::tempdir().expect("a temporary directory");
+    let file = config.path().join("vyr.toml");
+    std::fs::write(&file, "[limits.shard]\nfinished_max = 2\n").expect("writable");
+    let node = probe(&["--shards", "1", "--config", file.to_str().expect("UTF-8")]);
+    let manifest = config.path().join("manifest.toml");
+    std::fs::write(&manifest, "[instances]\npolicy = \"reuse\"\n").expect("writable");
+    let (hello, manifest) = (guest("hello.wasm"), manifest.to_str().expect("UTF-8"));
+    let put = [
+        "artifact",
+        "put",
+        &hello,
+        "--name",
+        "again",
+        "--manifest",
+        manifest,
+    ];
+    let put = node.vyr(&put, b"");
+    assert!(put.status.success(), "{}", stderr(&put));
+    let counts = || {
+        [
+            "cold_starts_total",
+            "instances_reused_total",
+            "instances_idle",
+            "instances_live",
+        ]
+        .map(|name| metric(&node, &format!("vyr_{name}"), &[]))
+    };
+    let get = |path: &str| {
+        assert_eq!(node.request("GET", path, &[], b"").status, 200);
+        // A guest may end a moment after its response has gone out.
+        until("the guest has ended", || {
+            metric(&node, "vyr_tasks_running", &[]) == 0.0
+        });
+    };
+    assert_eq!(counts(), [0.0; 4]);
+    get("/run/probe/hello");
+    get("/run/probe/hello");
+    assert_eq!(counts(), [1.0, 0.0, 0.0, 0.0]);
+    (0..4).for_each(|_| get("/run/again/"));
+    assert_eq!(counts(), [2.0, 3.0, 1.0, 1.0]);
+
+    let kept = || {
+        let of = |name| metric(&node, name, &[]);
+        (of("vyr_tasks_kept"), of("vyr_tasks_kept_bytes"))
+    };
+    assert_eq!(kept(), (6.0, 0.0), "HTTP tasks, whose responses are gone");
+    // Two commands are kept, then each takes the place of the one before.
+    for (arguments, tasks, bytes) in [
+        (&["args", "four"][..], 7.0, 5.0),
+        (&["stderr", "three"], 8.0, 5.0 + 6.0),
+        (&["exit", "0"], 8.0, 6.0),
+        (&["args", "a"], 8.0, 2.0),
+    ] {
+        let document = json!({"artifact": "probe", "args": arguments}).to_string();
+        let answer = node.request("POST", "/v0/tasks?wait=30s", JSON, document.as_bytes());
+        assert_eq!(answer.json()["status"], "succeeded", "{}", answer.text());
+        assert_eq!(kept(), (tasks, bytes), "{arguments:?}");
+    }
+}
+
+#[test]
+fn artifacts_that_were_deleted_give_their_place_in_the_metrics_up() {
+    const LABELS: usize = vyr_core::limits::ARTIFACT_LABELS_MAX;
+    let node = Node::start(&["--shards", "2"]);
+    let hello = std::fs::read(guest("hello.wasm")).expect("the guest");
+    let addresses = node.shards().into_iter().map(|shard| {
+        let address = shard["address"].as_str().expect("an address");
+        address.to_owned()
+    });
+    let addresses: Vec<_> = addresses.collect();
+    let runs = |artifact: &str| {
+        for address in &addresses {
+            let answer = request(address, "GET", &format!("/run/{artifact}/"), &[], b"");
+            assert_eq!(answer.expect("an answer").status, 200);
+        }
+    };
+    // The same guest as many artifacts: a custom section of one byte makes the difference.
+    let put = |number: usize| {
+        let wasm = [&hello[..], &[0, 2, 1, number as u8]].concat();
+        let wasm_type = ["content-type: application/wasm"];
+        let path = format!("/v0/artifacts?name=a{number}");
+        let answer = node.request("PUT", &path, &wasm_type, &wasm);
+        assert!(answer.status < 300, "{}", answer.text());
+        runs(&format!("a{number}"));
+        let digest = node.json(&format!("/v0/artifacts/a{number}"))["digest"].clone();
+        digest.as_str().expect("text").to_owned()
+    };
+    let delete = |digest: &String| {
+        let answer = node.request("DELETE", &format!("/v0/artifacts/{digest}"), &[], b"");
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    };
+    let counted = |digest: &str| {
+        let label = format!("artifact=\"{}\"", &digest[..19]);
+        let labels = [label.as_str(), "status=\"succeeded\""];
+        metric(&node, "vyr_artifact_tasks_total", &labels)
+    };
+    let first: Vec<_> = (0..LABELS).map(put).collect();
+    let later = put(LABELS);
+    until("all have run", || {
+        first.iter().all(|digest| counted(digest) == 2.0)
+    });
+    assert_eq!(counted(&later), 0.0);
+    first[1..].iter().for_each(delete);
+    // On either shard, whichever it was that deleted them.
+    until("it is counted on both shards", || {
+        runs(&later);
+        let shards = ["shard=\"0\"", "shard=\"1\""];
+        shards.iter().all(|shard| {
+            let label = format!("artifact=\"{}\"", &later[..19]);
+            metric(&node, "vyr_artifact_tasks_total", &[shard, &label]) > 0.0
+        })
+    });
+    assert_eq!(counted(&first[0]), 2.0, "it is still there");
+    assert_eq!(counted(&first[1]), 0.0);
+}
+
+#[test]
+fn the_longest_stall_is_that_of_the_last_ten_seconds() {
+    let node = probe(&["--shards", "1"]);
+    let shard = node.shards()[0]["pid"].as_i64().expect("a number");
+    let shard = Pid::from_raw(i32::try_from(shard).expect("a process")).expect("a process");
+    let stall = || metric(&node, "vyr_executor_stall_seconds", &[]);
+    let spin = node.request("POST", "/v0/tasks?artifact=probe&arg=spin", &[], b"");
+    let id = spin.json()["id"].as_str().expect("an id").to_owned();
+    assert!(stall() < 0.9, "{} s", stall());
+    // Stopped as a whole, the guest has the executor for that time; unless it was between two slices.
+    let mut stopped = Instant::now();
+    until("the stall is seen", || {
+        kill_process(shard, Signal::STOP).expect("it runs");
+        std::thread::sleep(Duration::from_secs(1));
+        kill_process(shard, Signal::CONT).expect("it is there");
+        stopped = Instant::now();
+        stall() >= 0.9
+    });
+    until("the stall is forgotten", || stall() < 0.9);
+    let seconds = stopped.elapsed().as_secs_f64();
+    assert!(seconds > 8.0, "it is forgotten after {seconds} s");
+    node.request("POST", &format!("/v0/tasks/{id}/cancel"), &[], b"");
 }
 
 #[test]

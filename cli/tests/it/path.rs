@@ -112,15 +112,7 @@ fn a_shard_does_not_grow_with_its_tasks() {
     let node = Node::with_artifact(&["--shards", "1"], "hello-grow.wasm", "hello");
     let address = node.address().to_owned();
     let shard = node.shards()[0]["pid"].to_string();
-    let resident_kib = || {
-        let status =
-            std::fs::read_to_string(format!("/proc/{shard}/status")).expect("the shard lives");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let number = line.and_then(|line| line.split_whitespace().next());
-        number
-            .and_then(|text| text.parse::<u64>().ok())
-            .expect("a size")
-    };
+    let resident_kib = || memory_kib(&shard, "VmRSS");
     requests(&address, "/run/hello/", 3000);
     let before = resident_kib();
     requests(&address, "/run/hello/", 10_000);

@@ -339,6 +339,26 @@ fn dechunk(mut bytes: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
+/// A size from `/proc/PID/status`, such as `VmRSS`.
+pub(crate) fn memory_kib(pid: &str, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_whitespace().nth(1));
+    number.and_then(|text| text.parse().ok()).expect("a size")
+}
+
+/// The sum of a metric's samples over all shards that have these labels.
+pub(crate) fn metric(node: &Node, name: &str, labels: &[&str]) -> f64 {
+    let text = node.request("GET", "/metrics", &[], b"").text();
+    let samples = text.lines().filter_map(|line| {
+        let (head, value) = line.rsplit_once(' ')?;
+        let (found, own) = head.split_once('{')?;
+        let fits = found == name && labels.iter().all(|label| own.contains(label));
+        fits.then(|| value.parse::<f64>().expect("a number"))
+    });
+    samples.sum()
+}
+
 /// Waits until `condition` holds.
 pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();

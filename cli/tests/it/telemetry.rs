@@ -1,5 +1,11 @@
 //! A node's traces reach a collector, all of them.
 
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+
+use serde_json::Value;
+
 use crate::sink::Sink;
 use crate::support::*;
 
@@ -8,19 +14,7 @@ fn traces(sink: &Sink) -> Vec<u8> {
 }
 
 fn exported(node: &Node) -> u64 {
-    let text = node.request("GET", "/metrics", &[], b"").text();
-    let lines = text.lines().filter(|line| {
-        line.starts_with("vyr_trace_records_total{") && line.contains("outcome=\"exported\"")
-    });
-    lines
-        .map(|line| {
-            line.rsplit(' ')
-                .next()
-                .expect("a value")
-                .parse::<u64>()
-                .expect("a count")
-        })
-        .sum()
+    metric(node, "vyr_trace_records_total", &["outcome=\"exported\""]) as u64
 }
 
 #[test]
@@ -152,7 +146,7 @@ fn logs_can_be_json_with_the_ids_of_task_and_trace() {
     let lines = stderr(&output);
     let ended = lines
         .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .find(|line| line["message"] == "a task has ended")
         .expect("the task's end is logged");
     assert!(ended["task"].as_str().is_some_and(|id| id.starts_with('t')));
@@ -190,4 +184,106 @@ fn the_collector_and_the_service_can_be_named_by_the_environment() {
     assert!(node.terminate().success());
     assert_eq!(traces(&sink).len(), spans.len());
     assert!(!traces(&other).is_empty());
+}
+
+#[test]
+fn http_spans_have_the_names_that_opentelemetry_gives_them() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let port = listener.local_addr().expect("bound").port();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("the guest calls");
+        let answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        let mut head = [0; 4096];
+        let count = stream.read(&mut head).expect("the guest asks");
+        stream.write_all(answer).expect("the guest reads");
+        String::from_utf8_lossy(&head[..count]).into_owned()
+    });
+    let host = format!("127.0.0.1:{port}");
+    let node = Node::start(&["--outgoing-host", &host]);
+    let manifest = node.dir.path().join("manifest.toml");
+    let text = format!("[capabilities]\noutgoing_hosts = [\"{host}\"]\n");
+    std::fs::write(&manifest, text).expect("written");
+    let file = guest("probe.wasm");
+    let manifest = manifest.to_str().expect("UTF-8");
+    let put = [
+        "artifact",
+        "put",
+        &file,
+        "--name",
+        "probe",
+        "--manifest",
+        manifest,
+    ];
+    let put = node.vyr(&put, b"");
+    assert!(put.status.success(), "{}", stderr(&put));
+    // The attributes of a task's spans, and whether each is an error.
+    let spans = |path: &str| -> BTreeMap<String, (BTreeMap<String, String>, bool)> {
+        let answer = node.request("GET", path, &[], b"");
+        let task = answer.header("vyr-task-id").expect("a task").to_owned();
+        let stream = node.vyr(
+            &["traces", "stream", "--task", &task, "--output", "json"],
+            b"",
+        );
+        let spans = stdout(&stream);
+        let spans = spans.lines().map(|line| {
+            let span: Value = serde_json::from_str(line).expect("a span");
+            let attributes = span["attributes"].as_array().expect("a list").iter();
+            let attributes = attributes.map(|attribute| {
+                let value = attribute["value"].as_object().expect("an object").values();
+                let value = value.map(|value| value.to_string().replace('"', ""));
+                (
+                    attribute["key"].as_str().expect("text").to_owned(),
+                    value.collect(),
+                )
+            });
+            let name = span["name"].as_str().expect("text").to_owned();
+            (name, (attributes.collect(), span["status"]["code"] == 2))
+        });
+        spans.collect()
+    };
+    let has = |attributes: &BTreeMap<String, String>, wanted: &[(&str, &str)]| {
+        for (name, value) in wanted {
+            assert_eq!(
+                attributes.get(*name).map(String::as_str),
+                Some(*value),
+                "{name}"
+            );
+        }
+    };
+    let (task, is_error) = &spans("/run/probe/status/404?secret=1")["task"];
+    has(
+        task,
+        &[
+            ("http.request.method", "GET"),
+            ("url.scheme", "http"),
+            ("url.path", "/status/404"),
+            ("http.response.status_code", "404"),
+        ],
+    );
+    assert!(!is_error && !task.contains_key("error.type"), "{task:?}");
+    let (task, is_error) = &spans("/run/probe/status/503")["task"];
+    has(
+        task,
+        &[("http.response.status_code", "503"), ("error.type", "503")],
+    );
+    assert!(*is_error);
+    let (call, is_error) = &spans(&format!("/run/probe/outgoing?url=http://{host}/"))["GET"];
+    has(
+        call,
+        &[
+            ("http.request.method", "GET"),
+            ("url.scheme", "http"),
+            ("server.address", "127.0.0.1"),
+            ("server.port", &port.to_string()),
+            ("http.response.status_code", "404"),
+            ("error.type", "404"),
+        ],
+    );
+    assert!(*is_error && !call.contains_key("url.path"), "{call:?}");
+    assert!(
+        server
+            .join()
+            .expect("no panic")
+            .contains("traceparent: 00-")
+    );
 }

@@ -149,6 +149,16 @@ impl Registry {
         handle
     }
 
+    /// Forgets every series with this label. What is counted on their handles from then on is not told.
+    pub fn remove(&self, label: (&str, &str)) {
+        for family in self.families.borrow_mut().iter_mut() {
+            family.series.retain(|(labels, _)| {
+                let mut labels = labels.iter();
+                !labels.any(|(name, value)| (name.as_str(), value.as_str()) == label)
+            });
+        }
+    }
+
     /// All values now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

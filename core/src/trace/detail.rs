@@ -32,10 +32,12 @@ pub struct Exchange {
     pub method: Method,
     /// The response's status; 0 when there was none.
     pub status: u16,
-    /// The host that was called; empty for the request of a task.
-    pub host: ShortText,
-    /// The port that was called.
+    /// The host that was called; for the request of a task its path, as the guest sees it.
+    pub target: ShortText,
+    /// The port that was called; 0 for the request of a task.
     pub port: u16,
+    /// Whether it was sent over TLS.
+    pub is_tls: bool,
     /// Why there was no response, in a word that does not change.
     pub failure: Option<&'static str>,
 }
@@ -43,12 +45,13 @@ pub struct Exchange {
 impl Exchange {
     /// The exchange of an HTTP task, before its response.
     #[must_use]
-    pub fn received(method: Method) -> Self {
+    pub fn received(method: Method, path: &str) -> Self {
         Self {
             method,
             status: 0,
-            host: ShortText::default(),
+            target: ShortText::new(path),
             port: 0,
+            is_tls: false,
             failure: None,
         }
     }
@@ -135,6 +138,21 @@ impl ShortText {
         }
     }
 
+    /// A number's decimal digits.
+    #[must_use]
+    pub fn of_number(number: u16) -> Self {
+        let mut digits = Self::default();
+        let mut place = 10_000;
+        while place > 0 {
+            if number >= place || place == 1 {
+                digits.bytes[usize::from(digits.length)] = b'0' + (number / place % 10) as u8;
+                digits.length += 1;
+            }
+            place /= 10;
+        }
+        digits
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -166,6 +184,13 @@ mod tests {
             ShortText::new(&long).as_str(),
             "x".repeat(SHORT_TEXT_BYTES_MAX - 1)
         );
+    }
+
+    #[test]
+    fn a_number_is_its_digits() {
+        for number in [0, 7, 10, 404, 503, 1000, u16::MAX] {
+            assert_eq!(ShortText::of_number(number).as_str(), number.to_string());
+        }
     }
 
     #[test]

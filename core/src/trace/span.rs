@@ -3,10 +3,11 @@
 //! Names are those of the semantic conventions for HTTP and FaaS where they have one, else `vyr.…`:
 //! <https://opentelemetry.io/docs/specs/semconv/>.
 
-use super::detail::Detail;
+use super::detail::{Detail, Exchange, ShortText};
 use super::record::{Record, Step};
 use crate::digest::Digest;
 use crate::id::{StateId, TaskId};
+use crate::problem::Code;
 use crate::task::Kind;
 
 /// The kind of a span, with OTLP's number.
@@ -52,9 +53,9 @@ impl Record {
         }
     }
 
-    /// Why the step failed, in a word that does not change; `None` when it did not.
+    /// Why the step failed, in a word that does not change. `None` when it did not, or when its response says it.
     #[must_use]
-    pub fn error_type(&self) -> Option<&'static str> {
+    pub fn failure(&self) -> Option<&'static str> {
         let failure = match self.detail {
             Detail::Exchange(exchange) => exchange.failure,
             _ => None,
@@ -62,11 +63,41 @@ impl Record {
         self.code.map(|code| code.as_str()).or(failure)
     }
 
+    /// Whether the span is an error: the step failed, or its response says that the server did, or, to a client, that
+    /// the client did.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        let error_min = match self.span_kind() {
+            SpanKind::Client => 400,
+            _ => 500,
+        };
+        self.failure().is_some()
+            || self
+                .response_status()
+                .is_some_and(|status| status >= error_min)
+    }
+
+    /// The status of the response: the guest's, or the one with which the node tells why there is none.
+    fn response_status(&self) -> Option<u16> {
+        match self.detail {
+            Detail::Exchange(Exchange { status: 0, .. }) => match self.code {
+                // Nobody was there to get one.
+                Some(Code::ClientGone) | None => None,
+                Some(code) => Some(code.status()),
+            },
+            Detail::Exchange(exchange) => Some(exchange.status),
+            _ => None,
+        }
+    }
+
     /// Gives every attribute of the span to `visit`, in a fixed order.
     pub fn attributes(&self, mut visit: impl FnMut(&'static str, Attribute<'_>)) {
         visit("vyr.task.id", Attribute::Task(self.task));
-        if let Some(error) = self.error_type() {
-            visit("error.type", Attribute::Text(error));
+        if let Some(failure) = self.failure() {
+            visit("error.type", Attribute::Text(failure));
+        } else if let Some(status) = self.response_status().filter(|_| self.is_error()) {
+            let digits = ShortText::of_number(status);
+            visit("error.type", Attribute::Text(digits.as_str()));
         }
         if self.step == Step::Task {
             if let Some(digest) = self.artifact {
@@ -85,15 +116,88 @@ impl Record {
             Detail::Exchange(exchange) => {
                 let method = Attribute::Text(exchange.method.as_str());
                 visit("http.request.method", method);
-                if exchange.status > 0 {
-                    let status = Attribute::Number(exchange.status.into());
-                    visit("http.response.status_code", status);
+                if let Some(status) = self.response_status() {
+                    visit(
+                        "http.response.status_code",
+                        Attribute::Number(status.into()),
+                    );
                 }
-                if exchange.port > 0 {
-                    visit("server.address", Attribute::Text(exchange.host.as_str()));
+                let scheme = if exchange.is_tls { "https" } else { "http" };
+                visit("url.scheme", Attribute::Text(scheme));
+                let target = Attribute::Text(exchange.target.as_str());
+                if self.step == Step::Call {
+                    visit("server.address", target);
                     visit("server.port", Attribute::Number(exchange.port.into()));
+                } else {
+                    visit("url.path", target);
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::context::TraceIdSource;
+    use super::super::detail::Method;
+    use super::*;
+    use crate::task::Status;
+
+    /// What the span of a task, or of a call, says of its status, its error's type and whether it is an error.
+    fn told(step: Step, status: u16, code: Option<Code>) -> (Option<i64>, Option<String>, bool) {
+        let ids = TraceIdSource::with_seed(1);
+        let exchange = Exchange {
+            status,
+            ..Exchange::received(Method::Get, "/path")
+        };
+        let record = Record {
+            task: TaskId::from_bits(1),
+            artifact: None,
+            trace_id: ids.trace_id(),
+            span_id: ids.span_id(),
+            parent: None,
+            start_unix_ns: 0,
+            duration_ns: 0,
+            step,
+            kind: Kind::Http,
+            status: Status::Succeeded,
+            code,
+            sampled: true,
+            cold: false,
+            detail: Detail::Exchange(exchange),
+        };
+        let (mut shown, mut error) = (None, None);
+        record.attributes(|key, value| match (key, value) {
+            ("http.response.status_code", Attribute::Number(status)) => shown = Some(status),
+            ("error.type", Attribute::Text(text)) => error = Some(text.to_owned()),
+            _ => {}
+        });
+        (shown, error, record.is_error())
+    }
+
+    #[test]
+    fn a_response_is_an_error_to_whom_it_is_one() {
+        let error = |text: &str| Some(text.to_owned());
+        for (step, status, wanted) in [
+            (Step::Task, 399, (Some(399), None, false)),
+            (Step::Task, 499, (Some(499), None, false)),
+            (Step::Task, 500, (Some(500), error("500"), true)),
+            (Step::Call, 399, (Some(399), None, false)),
+            (Step::Call, 400, (Some(400), error("400"), true)),
+            (Step::Call, 503, (Some(503), error("503"), true)),
+            (Step::Call, 0, (None, None, false)),
+        ] {
+            assert_eq!(told(step, status, None), wanted, "{step} {status}");
+        }
+    }
+
+    #[test]
+    fn a_failed_task_shows_the_status_that_its_client_got() {
+        let trap = |status| told(Step::Task, status, Some(Code::GuestTrap));
+        let error = Some("guest_trap".to_owned());
+        assert_eq!(trap(0), (Some(502), error.clone(), true));
+        assert_eq!(trap(200), (Some(200), error, true));
+        let gone = told(Step::Task, 0, Some(Code::ClientGone));
+        assert_eq!(gone, (None, Some("client_gone".to_owned()), true));
     }
 }

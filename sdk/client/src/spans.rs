@@ -53,7 +53,7 @@ pub struct SpanStatus {
     /// OTLP's number: 2 is an error.
     #[serde(default)]
     pub code: u8,
-    /// What went wrong: for VYR's own spans a stable code.
+    /// What went wrong: for VYR's own spans a stable code. Empty when a response's status says it.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub message: String,
 }
@@ -90,11 +90,15 @@ impl Span {
         self.kind == KIND_CLIENT
     }
 
-    /// What went wrong, when something did; may be empty.
+    /// What went wrong, when something did: a stable code, or the HTTP status that says it; may be empty.
     #[must_use]
     pub fn error(&self) -> Option<&str> {
         let status = self.status.as_ref()?;
-        (status.code == STATUS_ERROR).then_some(status.message.as_str())
+        let error = match status.message.as_str() {
+            "" => self.text("error.type").unwrap_or_default(),
+            message => message,
+        };
+        (status.code == STATUS_ERROR).then_some(error)
     }
 
     /// An attribute that is a text, or a whole number, which OTLP writes as a text.

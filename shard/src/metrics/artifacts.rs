@@ -1,9 +1,10 @@
 //! Counts for each artifact: who the hog is.
 //!
 //! The first artifacts that a shard runs get labels of their own; all later ones share one, so that a
-//! node with thousands of artifacts does not have thousands of series.
+//! node with thousands of artifacts does not have thousands of series. Those that are gone make room, but not
+//! before another one needs it: until then a scraper sees their last counts.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -30,6 +31,7 @@ const CPU: Metric = Metric {
     help: "Time an artifact's guests held the core, those that still run included.",
 };
 
+const LABEL: &str = "artifact";
 /// The label of all artifacts that have none of their own.
 const OTHER: &str = "other";
 /// Hexadecimal digits of the digest in a label.
@@ -39,6 +41,8 @@ pub(super) struct PerArtifact {
     registry: Registry,
     counts: RefCell<HashMap<Digest, Rc<Counts>>>,
     other: Rc<Counts>,
+    /// Whether an artifact has found no label since [`PerArtifact::forget`].
+    is_short: Cell<bool>,
 }
 
 struct Counts {
@@ -54,6 +58,7 @@ impl PerArtifact {
             other: Rc::new(Counts::new(&registry, OTHER.to_owned())),
             registry,
             counts: RefCell::default(),
+            is_short: Cell::new(false),
         }
     }
 
@@ -80,12 +85,27 @@ impl PerArtifact {
         }
     }
 
+    /// If labels are short, takes theirs from those that are gone.
+    pub(super) fn forget(&self, mut is_gone: impl FnMut(&Digest) -> bool) {
+        if !self.is_short.take() {
+            return;
+        }
+        let mut counts = self.counts.borrow_mut();
+        let gone: Vec<_> = counts.extract_if(|digest, _| is_gone(digest)).collect();
+        for (_, gone) in gone {
+            if counts.values().all(|kept| kept.label != gone.label) {
+                self.registry.remove((LABEL, &gone.label));
+            }
+        }
+    }
+
     fn of(&self, artifact: Digest) -> Rc<Counts> {
         let mut counts = self.counts.borrow_mut();
         if let Some(known) = counts.get(&artifact) {
             return Rc::clone(known);
         }
         if counts.len() >= ARTIFACT_LABELS_MAX {
+            self.is_short.set(true);
             return Rc::clone(&self.other);
         }
         let label = label(artifact);
@@ -102,7 +122,7 @@ impl PerArtifact {
 
 impl Counts {
     fn new(registry: &Registry, label: String) -> Self {
-        let artifact = ("artifact", label.as_str());
+        let artifact = (LABEL, label.as_str());
         let terminal = Status::ALL
             .into_iter()
             .filter(|status| status.is_terminal());
@@ -124,4 +144,34 @@ fn label(artifact: Digest) -> String {
     let mut text = artifact.to_string();
     text.truncate("sha256:".len() + LABEL_DIGITS);
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn artifacts_that_are_gone_make_room_when_it_is_needed() {
+        let registry = Registry::new();
+        let artifacts = PerArtifact::new(registry.clone());
+        let digest = |number: usize| Digest::of(&number.to_le_bytes());
+        let has = |number: usize| {
+            let label = label(digest(number));
+            registry
+                .snapshot()
+                .get(EXECUTE.name, &[(LABEL, &label)])
+                .is_some()
+        };
+        for number in 0..ARTIFACT_LABELS_MAX {
+            artifacts.of(digest(number));
+        }
+        artifacts.forget(|_| true);
+        assert!(has(0), "nobody needs its place");
+        assert_eq!(artifacts.of(digest(100)).label, OTHER);
+        artifacts.forget(|gone| *gone == digest(0));
+        assert!(!has(0) && has(1));
+        assert_eq!(artifacts.of(digest(100)).label, label(digest(100)));
+        assert!(has(100));
+        assert_eq!(artifacts.of(digest(0)).label, OTHER);
+    }
 }

@@ -165,10 +165,13 @@ fn encode(span: &mut Vec<u8>, record: &Record, texts: &mut Texts) {
     let end_unix_ns = record.start_unix_ns.saturating_add(record.duration_ns);
     put_fixed64(span, 8, end_unix_ns);
     record.attributes(|key, attribute| put_attribute(span, key, attribute, texts));
-    if let Some(error) = record.error_type() {
-        // `Status`: the message, then the code.
-        let mut status = Vec::with_capacity(error.len() + 4);
-        put_bytes(&mut status, 2, error.as_bytes());
+    if record.is_error() {
+        // `Status`: the message, if there is one, then the code.
+        let failure = record.failure().unwrap_or_default();
+        let mut status = Vec::with_capacity(failure.len() + 4);
+        if !failure.is_empty() {
+            put_bytes(&mut status, 2, failure.as_bytes());
+        }
         put_number(&mut status, 3, STATUS_ERROR);
         put_bytes(span, 15, &status);
     }

@@ -3,10 +3,15 @@
 #![expect(unsafe_code, reason = "an allocator is an unsafe trait")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::time::Duration;
 
 use vyr_core::artifact::{InstancePolicy, Instances, Manifest};
 use vyr_core::limits::ShardLimits;
+use vyr_shard::Shard;
 
 use crate::support::*;
 
@@ -47,47 +52,103 @@ fn allocations() -> u64 {
     COUNT.with(Cell::get)
 }
 
+/// Allocations of one warm task of an artifact that keeps its instances so. Tables that grow now and then are not
+/// the task's: the least of several is.
+async fn of_a_warm_task(shard: &Rc<Shard>, policy: InstancePolicy) -> u64 {
+    let manifest = Manifest {
+        instances: Instances {
+            policy,
+            ..Instances::default()
+        },
+        ..Manifest::default()
+    };
+    let hello = adopt(shard, "hello.wasm", manifest).await;
+    let one = async || {
+        let arrival = shard.arrival(None);
+        let (_, response) = shard
+            .invoke(&hello, get("/"), arrival)
+            .await
+            .expect("accepted");
+        text(response.expect("a response")).await;
+    };
+    for _ in 0..100 {
+        one().await;
+    }
+    let mut least = u64::MAX;
+    for _ in 0..100 {
+        let before = allocations();
+        one().await;
+        least = least.min(allocations() - before);
+    }
+    println!("{policy:?}: {least} allocations");
+    // Artifacts are told apart by their component only: this one must go before it comes again.
+    shard.forget_artifact(hello, None).await;
+    least
+}
+
 #[test]
 fn a_warm_task_allocates_no_more_than_it_did() {
     on_each_executor(ShardLimits::default(), async |shard| {
-        let reuse = Instances {
-            policy: InstancePolicy::Reuse,
-            ..Instances::default()
-        };
-        for (instances, bound) in [(Instances::default(), FRESH_MAX), (reuse, REUSED_MAX)] {
-            let manifest = Manifest {
-                instances,
-                ..Manifest::default()
-            };
-            // Artifacts are told apart by their component only: the one before must go.
-            let hello = adopt(&shard, "hello.wasm", manifest).await;
-            let one = async || {
-                let arrival = shard.arrival(None);
-                let (_, response) = shard
-                    .invoke(&hello, get("/"), arrival)
-                    .await
-                    .expect("accepted");
-                text(response.expect("a response")).await;
-            };
-            for _ in 0..100 {
-                one().await;
-            }
-            // Tables that grow now and then are not the task's: the least of several is.
-            let mut least = u64::MAX;
-            for _ in 0..100 {
-                let before = allocations();
-                one().await;
-                least = least.min(allocations() - before);
-            }
-            println!("{:?}: {least} allocations", instances.policy);
+        for (policy, bound) in [
+            (InstancePolicy::Fresh, FRESH_MAX),
+            (InstancePolicy::Reuse, REUSED_MAX),
+        ] {
+            let least = of_a_warm_task(&shard, policy).await;
             assert!(
                 least <= bound,
-                "{:?}: {least} allocations, at most {bound} are meant; find out which is new, or raise the bound with a reason",
-                instances.policy
+                "{policy:?}: {least} allocations, at most {bound} are meant; find out which is new, or raise the bound with a reason"
             );
-            shard.forget_artifact(hello, None).await;
         }
     });
+}
+
+/// A collector that takes whatever it is sent, one request a connection.
+fn collector() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // A request has ended when nothing more comes.
+            let pause = Some(Duration::from_millis(50));
+            stream.set_read_timeout(pause).expect("settable");
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+            let _ = stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        }
+    });
+    url
+}
+
+#[test]
+fn a_span_for_the_collector_allocates_nothing_on_the_executor() {
+    let policies = [InstancePolicy::Fresh, InstancePolicy::Reuse];
+    let counted = |config| {
+        let counted = RefCell::default();
+        on_each_executor_with(config, async |shard| {
+            for policy in policies {
+                let count = of_a_warm_task(&shard, policy).await;
+                Vec::push(&mut counted.borrow_mut(), count);
+            }
+            if let Some((totals, _)) = shard.exported() {
+                assert_eq!(totals.dropped_ring, 0, "every span was written");
+                until("spans reach the collector", || {
+                    shard
+                        .exported()
+                        .is_some_and(|(totals, _)| totals.exported > 0)
+                })
+                .await;
+            }
+        });
+        counted.into_inner()
+    };
+    // Nobody watches and nobody collects: no record is made at all.
+    let mut silent = config(ShardLimits {
+        recent_records_max: 0,
+        ..ShardLimits::default()
+    });
+    let without = counted(silent.clone());
+    silent.otlp_endpoint = Some(collector());
+    assert_eq!(counted(silent), without);
 }
 
 #[test]

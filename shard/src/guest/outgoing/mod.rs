@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_lite::future::or;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use send_wrapper::SendWrapper;
 use tokio::sync::{oneshot, watch};
 use vyr_core::artifact::HostPattern;
@@ -33,6 +33,9 @@ use super::Log;
 use crate::clock;
 use crate::rt;
 use crate::steps::{Steps, Subject};
+
+/// Carries a trace from one process to the next (W3C Trace Context).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What a guest sends its requests with.
 pub(crate) struct Outgoing {
@@ -95,9 +98,12 @@ impl Call {
             subject,
             started_ns: clock::monotonic_ns(),
             exchange: Exchange {
-                host: ShortText::new(&permit.host),
+                method: Method::of(request.method().as_str()),
+                status: 0,
+                target: ShortText::new(&permit.host),
                 port: permit.port,
-                ..Exchange::received(Method::of(request.method().as_str()))
+                is_tls: permit.is_tls,
+                failure: None,
             },
         }
     }
@@ -113,6 +119,12 @@ impl Call {
         self.steps
             .called(&self.subject, &self.trace, self.started_ns, exchange);
     }
+}
+
+/// Whether the guest has chosen the request's trace, and not just handed on the task's.
+fn has_trace_of_its_own(headers: &HeaderMap, task: &TraceContext) -> bool {
+    let chosen = headers.get(TRACEPARENT);
+    chosen.is_some_and(|value| value.as_bytes() != task.to_string().as_bytes())
 }
 
 /// Why a call failed, as `wasi:http` names it, in the word for `error.type`.
@@ -208,8 +220,10 @@ impl WasiHttpHooks for Outgoing {
             }
         };
         let call = Call::new(&self.steps, self.subject, self.parent, &request, &permit);
-        if let Ok(value) = HeaderValue::try_from(call.trace.to_string()) {
-            request.headers_mut().entry("traceparent").or_insert(value);
+        if !has_trace_of_its_own(request.headers(), &self.subject.trace)
+            && let Ok(value) = HeaderValue::try_from(call.trace.to_string())
+        {
+            request.headers_mut().insert(TRACEPARENT, value);
         }
         let under_way = UnderWay::new(&exchanges.under_way);
         let mut ended = exchanges.ended.subscribe();
@@ -272,6 +286,22 @@ mod tests {
     use crate::guest::stdio::Kept;
     use crate::rt::{ExecutorConfig, ExecutorKind};
     use crate::telemetry::TelemetryConfig;
+
+    #[test]
+    fn a_trace_that_is_only_handed_on_is_not_the_guests_own() {
+        let task = vyr_core::trace::TraceIdSource::with_seed(1).context(None);
+        let has = |value: Option<String>| {
+            let value = value.map(|value| (TRACEPARENT, value.parse().expect("a header")));
+            has_trace_of_its_own(&value.into_iter().collect(), &task)
+        };
+        assert!(!has(None));
+        assert!(!has(Some(task.to_string())));
+        let own = TraceContext {
+            span_id: SpanId::from_bits(1).expect("not 0"),
+            ..task
+        };
+        assert!(has(Some(own.to_string())));
+    }
 
     /// Answers every request with `answer`, and counts the connections that were closed on it.
     fn server(answer: &'static [u8]) -> (String, Arc<AtomicUsize>) {

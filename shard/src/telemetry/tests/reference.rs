@@ -32,9 +32,9 @@ fn records() -> Vec<Record> {
     };
     let exchange = Exchange {
         status: 503,
-        host: ShortText::new("uplink.example"),
+        target: ShortText::new("uplink.example"),
         port: 8080,
-        ..Exchange::received(Method::Post)
+        ..Exchange::received(Method::Post, "")
     };
     let failed = Exchange {
         status: 0,
@@ -91,7 +91,11 @@ fn span_data(record: &Record) -> SpanData {
         dropped_attributes_count: 0,
         events: SpanEvents::default(),
         links: SpanLinks::default(),
-        status: record.error_type().map_or(Status::Unset, Status::error),
+        status: if record.is_error() {
+            Status::error(record.failure().unwrap_or_default())
+        } else {
+            Status::Unset
+        },
         instrumentation_scope: InstrumentationScope::builder("vyr").build(),
     }
 }
