@@ -55,8 +55,8 @@ fn resident_kib(pid: &Value) -> u64 {
 #[test]
 fn every_accepted_task_ends_once_whatever_happens() {
     let node = Node::with_artifact(&[], "probe.wasm", "probe");
-    let before: Vec<_> = node
-        .shards()
+    let shards = node.shards();
+    let before: Vec<_> = shards
         .iter()
         .map(|shard| descriptors(&shard["pid"]))
         .collect();
@@ -76,7 +76,7 @@ fn every_accepted_task_ends_once_whatever_happens() {
             });
         }
         std::thread::sleep(duration() / 2);
-        let victim = node.shards()[1]["pid"].as_i64().expect("a pid");
+        let victim = shards[1]["pid"].as_i64().expect("a pid");
         let pid = Pid::from_raw(i32::try_from(victim).expect("a pid")).expect("a pid");
         kill_process(pid, Signal::KILL).expect("it runs");
     });
