@@ -77,7 +77,7 @@ function rowsOf(span, depth, begin, length) {
   const name = element("th", { scope: "row" }, span.name);
   const indent = `calc(5px + ${Math.min(depth, 6) * 0.8}em)`;
   name.style.paddingLeft = indent;
-  const step = element("tr", { "data-step": span.name, class: span.status?.code === 2 ? "failed" : undefined },
+  const step = element("tr", { "data-step": stepOf(span), class: span.status?.code === 2 ? "failed" : undefined },
     name,
     element("td", { class: "bar" }, bars([[stepClass(span), at / length, length_ns(span) / length]])),
     element("td", { class: "number" }, time(at)),
