@@ -1,6 +1,6 @@
 // The trace of the chosen task as a waterfall: each step under the one it is part of.
 import { bars, by, element, setText, time } from "./draw.js";
-import { attribute, end_ns, length_ns, nameOf, start_ns, stepClass, stepOf } from "./tasks.js";
+import { attribute, end_ns, errorOf, length_ns, nameOf, start_ns, stepClass, stepOf } from "./tasks.js";
 
 const SPANS_MAX = 500;
 const TICKS = 4;
@@ -49,7 +49,7 @@ function facts(span) {
   if (!span) return [];
   const texts = [nameOf(attribute(span, "vyr.artifact.digest")), `shard ${attribute(span, "vyr.shard")}`];
   if (stepOf(span) === "task") {
-    texts.unshift(span.status?.message || attribute(span, "vyr.task.status"));
+    texts.unshift(errorOf(span) || attribute(span, "vyr.task.status"));
     texts.push(attribute(span, "vyr.task.kind"), attribute(span, "faas.coldstart") === "true" ? "cold" : "warm");
   } else {
     texts.unshift("not ended");
