@@ -38,6 +38,9 @@ export const nameOf = (digest) => names.get(digest) ?? digest.replace("sha256:",
 /** Which step of its task a span is; the names of guests' own say nothing. */
 export const stepOf = (span) => attribute(span, "vyr.step");
 
+/** What went wrong, in a word: for a response that is an error its HTTP status. */
+export const errorOf = (span) => (span.status?.code === 2 ? span.status.message || attribute(span, "error.type") : "");
+
 /** The colour of a step; what guests record has one of its own. */
 export function stepClass(span) {
   if (span.status?.code === 2) return "failed";
@@ -71,7 +74,7 @@ export function take(span) {
     id,
     artifact: attribute(span, "vyr.artifact.digest"),
     status: attribute(span, "vyr.task.status"),
-    error: span.status?.message ?? "",
+    error: errorOf(span),
     end_ms: Number(end_ns(span) / 1_000_000n),
     took_ns: length_ns(span),
     start_ns: start_ns(span),
@@ -190,7 +193,7 @@ function update(row, task) {
   setText(status, task.error || task.status);
   setText(took, time(isRunning ? Math.max(now_ms() - task.submitted_ms, 0) * 1e6 : task.took_ns));
   setText(since, isRunning ? "" : ago(now_ms() - task.end_ms));
-  row.classList.toggle("failed", !isRunning && task.status !== "succeeded");
+  row.classList.toggle("failed", !isRunning && (task.status !== "succeeded" || task.error !== ""));
   row.classList.toggle("running", isRunning);
   row.setAttribute("aria-current", String(location.hash === `#task=${task.id}`));
   if (!isRunning && row.drawn !== task) {

@@ -1,6 +1,6 @@
 // The trace of the chosen task as a waterfall: each step under the one it is part of.
 import { bars, by, element, setText, time } from "./draw.js";
-import { attribute, end_ns, length_ns, nameOf, start_ns, stepClass, stepOf } from "./tasks.js";
+import { attribute, end_ns, errorOf, length_ns, nameOf, start_ns, stepClass, stepOf } from "./tasks.js";
 
 const SPANS_MAX = 500;
 const TICKS = 4;
@@ -49,7 +49,7 @@ function facts(span) {
   if (!span) return [];
   const texts = [nameOf(attribute(span, "vyr.artifact.digest")), `shard ${attribute(span, "vyr.shard")}`];
   if (stepOf(span) === "task") {
-    texts.unshift(span.status?.message || attribute(span, "vyr.task.status"));
+    texts.unshift(errorOf(span) || attribute(span, "vyr.task.status"));
     texts.push(attribute(span, "vyr.task.kind"), attribute(span, "faas.coldstart") === "true" ? "cold" : "warm");
   } else {
     texts.unshift("not ended");
@@ -77,7 +77,7 @@ function rowsOf(span, depth, begin, length) {
   const name = element("th", { scope: "row" }, span.name);
   const indent = `calc(5px + ${Math.min(depth, 6) * 0.8}em)`;
   name.style.paddingLeft = indent;
-  const step = element("tr", { "data-step": span.name, class: span.status?.code === 2 ? "failed" : undefined },
+  const step = element("tr", { "data-step": stepOf(span), class: span.status?.code === 2 ? "failed" : undefined },
     name,
     element("td", { class: "bar" }, bars([[stepClass(span), at / length, length_ns(span) / length]])),
     element("td", { class: "number" }, time(at)),
