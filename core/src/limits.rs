@@ -213,7 +213,7 @@ impl Default for ShardLimits {
         Self {
             running_max: 256,
             queued_max: 1024,
-            request_wait_ms_max: 100,
+            request_wait_ms_max: 1000,
             finished_max: 4096,
             finished_http_max: 256,
             finished_bytes_max: 256 * MIB,

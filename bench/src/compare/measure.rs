@@ -117,12 +117,12 @@ impl<'a> Recorder<'a> {
 
     /// How long an open loop lasts, all rounds together.
     pub(super) fn duration(&self) -> Duration {
-        Duration::from_secs(if self.quick { 2 } else { 15 })
+        Duration::from_secs(if self.quick { 2 } else { 10 })
     }
 
     /// How often each target has its turn, after a round that warms up.
     pub(super) fn rounds(&self) -> usize {
-        if self.quick { 3 } else { 9 }
+        if self.quick { 3 } else { 7 }
     }
 
     /// CPU time, peak rate and latencies of all targets, interleaved. One that does not answer as it should is
