@@ -220,12 +220,8 @@ fn open_load(server: &Server, connections: usize, rate_rps: f64, duration: Durat
 /// So many requests, as fast as they are answered.
 ///
 /// # Errors
-/// When the server cannot be reached, or what went wrong when not all were answered with success.
-pub(super) fn closed(
-    server: &Server,
-    request: &[u8],
-    dose: Dose,
-) -> Result<Result<Report, String>, Error> {
+/// When the server cannot be reached.
+pub(super) fn closed(server: &Server, request: &[u8], dose: Dose) -> Result<Report, Error> {
     let load = Load {
         address: Address::Tcp(server.address),
         connections: dose.connections,
@@ -234,17 +230,19 @@ pub(super) fn closed(
         },
         time_out: TIME_OUT,
     };
-    let report = run(&load, |_| request, |_, _, _| {})?;
-    Ok(if report.errors() == 0 {
-        Ok(report)
-    } else {
-        Err(format!(
-            "{} of {} requests failed; answers by status {:?}, failures {:?}",
+    Ok(run(&load, |_| request, |_, _, _| {})?)
+}
+
+/// What went wrong, when not every request was answered with success.
+pub(super) fn failure(report: &Report) -> Option<String> {
+    (report.errors() > 0).then(|| {
+        format!(
+            "{} of {} requests failed; answers by status {:?}, the first failure {:?}",
             report.errors(),
-            dose.requests,
+            report.requests,
             report.statuses,
-            report.failures
-        ))
+            report.failures.first()
+        )
     })
 }
 
@@ -284,13 +282,11 @@ impl<'a> Side<'a> {
             dose.requests = (dose.requests / 4).max(1);
         }
         let before_ns = server.tree.cpu_ns()?;
-        let report = match closed(server, self.request, dose)? {
-            Ok(report) => report,
-            Err(reason) => {
-                self.server = Err(reason);
-                return Ok(());
-            }
-        };
+        let report = closed(server, self.request, dose)?;
+        if let Some(reason) = failure(&report) {
+            self.server = Err(reason);
+            return Ok(());
+        }
         let used_ns = server.tree.cpu_ns()? - before_ns;
         if round > 0 {
             self.cpu_us

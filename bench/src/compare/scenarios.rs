@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Error;
 use super::guests::{EVENT_TRANSFORM, EVENTS, HELLO, HELLO_GROW, STATE_PROBE, events, marked};
-use super::measure::{Dose, Measurand, Recorder, closed, request};
+use super::measure::{Dose, Measurand, Recorder, closed, failure, request};
 use super::server::Server;
 use super::targets::{EPOLL, IO_URING, TOKIO};
 use crate::latency::{latency_histogram, quantile_us, record};
@@ -311,16 +311,19 @@ fn overloaded(
         Err(reason) => return Ok(Target::missing(target.name, reason.clone())),
     };
     let peak = Dose {
-        connections: dose.connections.min(256),
+        connections: CONNECTIONS,
         ..dose
     };
     let mut peaks_rps = Vec::new();
     for round in 0..=recorder.rounds() {
-        match closed(server, &target.request, peak)? {
-            // The first round warms up.
-            Ok(report) if round > 0 => peaks_rps.push(report.succeeded_rps()),
-            Ok(_) => {}
-            Err(reason) => return Ok(Target::missing(target.name, reason)),
+        let report = closed(server, &target.request, peak)?;
+        // The first round warms up. A server may refuse some requests at its peak; one that does not answer has none.
+        if report.failed > 0 {
+            let reason = failure(&report).unwrap_or_default();
+            return Ok(Target::missing(target.name, reason));
+        }
+        if round > 0 {
+            peaks_rps.push(report.succeeded_rps());
         }
     }
     let peak_rps = median(peaks_rps).unwrap_or_default();
@@ -626,11 +629,14 @@ fn growth(recorder: &mut Recorder<'_>) -> Result<(), Error> {
             connections: CONNECTIONS,
             requests,
         };
-        closed(&node, &bytes, dose)?.map_err(|reason| Error::Wrong {
-            target: "vyr-fresh".into(),
-            scenario: "growth".into(),
-            reason,
-        })
+        match failure(&closed(&node, &bytes, dose)?) {
+            None => Ok(()),
+            Some(reason) => Err(Error::Wrong {
+                target: "vyr-fresh".into(),
+                scenario: "growth".into(),
+                reason,
+            }),
+        }
     };
     load(warm_up)?;
     let before = largest_child(node.tree)?;
