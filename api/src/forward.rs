@@ -155,6 +155,7 @@ impl Peers {
                 // The other side may close an idle connection just now. What was not sent is sent
                 // again; only a new connection tells whether the shard is gone.
                 Err(mut failed) => {
+                    // When one was closed, so were most likely the others. A busy one ends with its answer.
                     peer.idle.borrow_mut().clear();
                     match failed.take_message() {
                         Some(unsent) => request = unsent,

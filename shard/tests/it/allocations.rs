@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use vyr_core::artifact::{InstancePolicy, Instances, Manifest};
+use vyr_core::digest::Digest;
 use vyr_core::limits::ShardLimits;
 use vyr_shard::Shard;
 
@@ -52,6 +53,15 @@ fn allocations() -> u64 {
     COUNT.with(Cell::get)
 }
 
+async fn one(shard: &Rc<Shard>, hello: &Digest) {
+    let arrival = shard.arrival(None);
+    let (_, response) = shard
+        .invoke(hello, get("/"), arrival)
+        .await
+        .expect("accepted");
+    text(response.expect("a response")).await;
+}
+
 /// Allocations of one warm task of an artifact that keeps its instances so. Tables that grow now and then are not
 /// the task's: the least of several is.
 async fn of_a_warm_task(shard: &Rc<Shard>, policy: InstancePolicy) -> u64 {
@@ -63,21 +73,13 @@ async fn of_a_warm_task(shard: &Rc<Shard>, policy: InstancePolicy) -> u64 {
         ..Manifest::default()
     };
     let hello = adopt(shard, "hello.wasm", manifest).await;
-    let one = async || {
-        let arrival = shard.arrival(None);
-        let (_, response) = shard
-            .invoke(&hello, get("/"), arrival)
-            .await
-            .expect("accepted");
-        text(response.expect("a response")).await;
-    };
     for _ in 0..100 {
-        one().await;
+        one(shard, &hello).await;
     }
     let mut least = u64::MAX;
     for _ in 0..100 {
         let before = allocations();
-        one().await;
+        one(shard, &hello).await;
         least = least.min(allocations() - before);
     }
     println!("{policy:?}: {least} allocations");
@@ -158,12 +160,7 @@ fn tasks_leave_nothing_behind() {
         let hello = adopt(&shard, "hello.wasm", Manifest::default()).await;
         let tasks = async || {
             for _ in 0..TASKS {
-                let arrival = shard.arrival(None);
-                let (_, response) = shard
-                    .invoke(&hello, get("/"), arrival)
-                    .await
-                    .expect("accepted");
-                text(response.expect("a response")).await;
+                one(&shard, &hello).await;
             }
             LIVE.with(Cell::get)
         };
