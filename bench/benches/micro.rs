@@ -12,10 +12,10 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use http_body_util::{BodyExt as _, Empty};
 use vyr_api::{App, AppConfig, Listeners};
-use vyr_core::artifact::{Algorithm, InstancePolicy, Instances, Manifest, SigningKey, TrustKeys};
+use vyr_core::artifact::{Algorithm, InstancePolicy, Instances, Manifest, SigningKey};
 use vyr_core::digest::Digest;
-use vyr_core::id::{ShardLife, ShardNumber, TaskId};
-use vyr_core::limits::{HttpLimits, ShardLimits, TaskLimits};
+use vyr_core::id::{ShardNumber, TaskId};
+use vyr_core::limits::{HttpLimits, ShardLimits};
 use vyr_core::metrics::{Metric, Registry, Unit};
 use vyr_shard::artifact::Compiler;
 use vyr_shard::rt::{self, ExecutorChoice, ExecutorConfig};
@@ -91,16 +91,7 @@ fn admission(criterion: &mut Criterion) {
 fn open_shard(number: u16, data_dir: PathBuf) -> Rc<Shard> {
     Shard::open(ShardConfig {
         number: ShardNumber(number),
-        life: ShardLife(0),
-        data_dir,
-        compiler: Compiler::InProcess,
-        trust_keys: TrustKeys::default(),
-        limits: ShardLimits::default(),
-        task_cap: TaskLimits::NODE_CAP,
-        otlp_endpoint: None,
-        telemetry: vyr_shard::telemetry::TelemetryConfig::default(),
-        outgoing_hosts: Vec::new(),
-        outgoing_limits: vyr_core::limits::OutgoingLimits::default(),
+        ..ShardConfig::alone(data_dir, Compiler::InProcess)
     })
     .expect("a shard opens")
 }

@@ -72,6 +72,27 @@ pub struct ShardConfig {
     pub outgoing_limits: OutgoingLimits,
 }
 
+impl ShardConfig {
+    /// A shard by itself: no signatures are asked for, no telemetry is sent, no host may be called, and the bounds are
+    /// the defaults.
+    #[must_use]
+    pub fn alone(data_dir: PathBuf, compiler: Compiler) -> Self {
+        Self {
+            number: ShardNumber(0),
+            life: ShardLife(0),
+            data_dir,
+            compiler,
+            trust_keys: TrustKeys::default(),
+            limits: ShardLimits::default(),
+            task_cap: TaskLimits::NODE_CAP,
+            otlp_endpoint: None,
+            telemetry: TelemetryConfig::default(),
+            outgoing_hosts: Vec::new(),
+            outgoing_limits: OutgoingLimits::default(),
+        }
+    }
+}
+
 /// One shard, used only on its executor's thread.
 pub struct Shard {
     pub(crate) engine: Engine,

@@ -9,9 +9,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use bytes::Bytes;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use vyr_core::artifact::{Manifest, PermittedHost, StateDeclaration, TrustKeys};
-use vyr_core::id::{ShardLife, ShardNumber};
-use vyr_core::limits::{OutgoingLimits, ShardLimits, StateLimits, TaskLimits};
+use vyr_core::artifact::{Manifest, PermittedHost, StateDeclaration};
+use vyr_core::limits::{ShardLimits, StateLimits, TaskLimits};
 use vyr_core::state::{Binding, Mode};
 use vyr_shard::artifact::{Compiler, inspect};
 use vyr_shard::rt::{self, ExecutorConfig};
@@ -59,27 +58,21 @@ async fn execute(
         ..ShardLimits::default()
     };
     // Compiled code is kept from run to run.
+    let data_dir = user_dir("XDG_CACHE_HOME", ".cache")?.join("run");
     let shard = Shard::open(ShardConfig {
-        number: ShardNumber(0),
-        life: ShardLife(0),
-        data_dir: user_dir("XDG_CACHE_HOME", ".cache")?.join("run"),
-        compiler: Compiler::InProcess,
-        trust_keys: TrustKeys::default(),
         limits,
         task_cap: TaskLimits {
             wall_ms_max: u64::MAX,
             cpu_ms_max: u64::MAX,
             ..TaskLimits::NODE_CAP
         },
-        otlp_endpoint: None,
-        telemetry: vyr_shard::telemetry::TelemetryConfig::default(),
         outgoing_hosts: arguments
             .outgoing_hosts
             .iter()
             .cloned()
             .map(PermittedHost::Pattern)
             .collect(),
-        outgoing_limits: OutgoingLimits::default(),
+        ..ShardConfig::alone(data_dir, Compiler::InProcess)
     })?;
     // What someone runs by hand lasts until it ends, unless they say otherwise.
     let mut manifest = manifest;

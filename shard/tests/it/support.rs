@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use vyr_core::artifact::{Manifest, TrustKeys};
+use vyr_core::artifact::Manifest;
 use vyr_core::digest::Digest;
-use vyr_core::id::{ShardLife, ShardNumber};
-use vyr_core::limits::{OutgoingLimits, ShardLimits, TaskLimits};
+use vyr_core::limits::ShardLimits;
 use vyr_shard::artifact::{Compiler, inspect};
 use vyr_shard::rt::{self, ExecutorChoice, ExecutorConfig};
 use vyr_shard::{Pipe, PipeEnd, ResponseBody, Shard, ShardConfig, Submit, Task};
@@ -32,17 +31,8 @@ fn data_dir() -> PathBuf {
 
 pub(crate) fn config(limits: ShardLimits) -> ShardConfig {
     ShardConfig {
-        number: ShardNumber(0),
-        life: ShardLife(0),
-        data_dir: data_dir(),
-        compiler: Compiler::InProcess,
-        trust_keys: TrustKeys::default(),
         limits,
-        task_cap: TaskLimits::NODE_CAP,
-        otlp_endpoint: None,
-        telemetry: vyr_shard::telemetry::TelemetryConfig::default(),
-        outgoing_hosts: Vec::new(),
-        outgoing_limits: OutgoingLimits::default(),
+        ..ShardConfig::alone(data_dir(), Compiler::InProcess)
     }
 }
 

@@ -9,9 +9,7 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use serde::{Deserialize, Serialize};
-use vyr_core::artifact::{Manifest, TrustKeys};
-use vyr_core::id::{ShardLife, ShardNumber};
-use vyr_core::limits::{OutgoingLimits, ShardLimits, TaskLimits};
+use vyr_core::artifact::Manifest;
 use vyr_shard::artifact::Compiler;
 use vyr_shard::rt::{self, ExecutorChoice, ExecutorConfig};
 use vyr_shard::{BodyError, Shard, ShardConfig};
@@ -258,19 +256,8 @@ async fn drive(
     component: Vec<u8>,
     data_dir: PathBuf,
 ) -> anyhow::Result<Done> {
-    let shard = Shard::open(ShardConfig {
-        number: ShardNumber(0),
-        life: ShardLife(0),
-        data_dir,
-        compiler: Compiler::Process(crate::node::own_program()),
-        trust_keys: TrustKeys::default(),
-        limits: ShardLimits::default(),
-        task_cap: TaskLimits::NODE_CAP,
-        otlp_endpoint: None,
-        telemetry: vyr_shard::telemetry::TelemetryConfig::default(),
-        outgoing_hosts: Vec::new(),
-        outgoing_limits: OutgoingLimits::default(),
-    })?;
+    let compiler = Compiler::Process(crate::node::own_program());
+    let shard = Shard::open(ShardConfig::alone(data_dir, compiler))?;
     let digest = shard.adopt(component, Manifest::default()).await?;
     let task = async || {
         let body = Empty::<Bytes>::new().map_err(|never| BodyError(never.to_string()));
