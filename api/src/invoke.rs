@@ -9,7 +9,6 @@ use vyr_core::artifact::Reference;
 use vyr_core::id::StateId;
 use vyr_core::state::Binding;
 use vyr_core::task::Kind;
-use vyr_shard::rt;
 use vyr_shard::state::StateError;
 
 use crate::app::{App, TRACEPARENT, hand_trace_on, traceparent};
@@ -56,8 +55,6 @@ pub(crate) async fn run(
     request.headers_mut().remove(header::AUTHORIZATION);
     // A guest that hands its request's headers on continues the task's trace, below the task.
     let trace = hand_trace_on(request.headers_mut(), arrival.trace());
-    // The requests that are there are read first, then their guests run one after the other.
-    rt::yield_now().await;
     let (task, response) = app
         .shard
         .invoke_bound(&digest, request, arrival, &bindings)

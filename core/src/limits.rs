@@ -176,8 +176,8 @@ pub struct ShardLimits {
     pub running_max: usize,
     /// Tasks that wait for their turn; one more is refused.
     pub queued_max: usize,
-    /// How long a request may wait for its guest, milliseconds, before it is refused. That is done only while
-    /// requests have waited for most of a second, and takes a tenth of the guests' time at most.
+    /// How long a request may wait for its guest, milliseconds. While one has waited for longer, the newest begin
+    /// first, and those that waited too long are refused, in a tenth of the guests' time at most.
     pub request_wait_ms_max: u64,
     /// Finished commands that are kept for reading.
     pub finished_max: usize,

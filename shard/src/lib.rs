@@ -10,6 +10,7 @@ pub mod cpu;
 mod engine;
 mod error;
 mod guest;
+mod line;
 mod metrics;
 pub mod rt;
 mod shard;

@@ -20,12 +20,13 @@ use vyr_core::state::Binding;
 use vyr_core::task::{self, Kind, Status, TaskError, Usage};
 use vyr_core::trace::{Exchange, Method, Recent};
 
-use crate::admission::{Admission, Ticket};
+use crate::admission::Admission;
 use crate::artifact::{CompiledCache, Compiler, Loaded, Loader, Preparer};
 use crate::clock;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::guest::{Client, Config, Control, Pipe, Stop};
+use crate::line::Line;
 use crate::metrics::Metrics;
 use crate::rt;
 use crate::state::{Secret, SharedStates, StateError, States, TaskBindings};
@@ -107,6 +108,7 @@ pub struct Shard {
     life: ShardLife,
     limits: ShardLimits,
     task_cap: TaskLimits,
+    pub(crate) line: Rc<Line>,
     pub(crate) admission: Rc<Admission>,
     loader: Loader,
     store: Arc<Store>,
@@ -183,6 +185,7 @@ impl Shard {
             life: config.life,
             limits: config.limits,
             task_cap: config.task_cap,
+            line: Line::new(config.limits.request_wait_ms_max),
             admission: Admission::new(&config.limits),
             loader,
             store,
@@ -192,6 +195,7 @@ impl Shard {
             submissions: RefCell::new(Submissions::new(config.limits.idempotency_keys_max)),
             engine,
         });
+        rt::spawn(Rc::clone(&shard.line).let_go());
         let weak = Rc::downgrade(&shard);
         rt::spawn(async move {
             while let Some(shard) = weak.upgrade() {
@@ -419,12 +423,12 @@ impl Shard {
     where
         B: Body<Data = Bytes, Error = BodyError> + Send + 'static,
     {
+        self.counted(self.line.turn(arrival.received_ns).await)?;
         let (loaded, cold) = self.load(artifact).await?;
         loaded.http()?;
         let limits = loaded.limits;
         let id = self.next_id();
-        let now_ns = clock::monotonic_ns();
-        let ticket = self.counted(self.admission.admit_request(arrival.received_ns, now_ns))?;
+        let ticket = self.counted(self.admission.admit())?;
         let (bindings, binds) = self.bind_all(id, bindings, &loaded, &limits).await?;
         let task = self.new_task(NewTask {
             id,
@@ -519,7 +523,7 @@ impl Shard {
     /// Tasks that wait now.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.admission.queued()
+        self.line.length() + self.admission.queued()
     }
 
     /// Whether new tasks are refused because the shard is stopping.
@@ -561,8 +565,8 @@ impl Shard {
     }
 
     /// Counts a refusal.
-    fn counted(&self, ticket: Result<Ticket, Error>) -> Result<Ticket, Error> {
-        ticket.inspect_err(|_| self.metrics.task_refused())
+    fn counted<T>(&self, admitted: Result<T, Error>) -> Result<T, Error> {
+        admitted.inspect_err(|_| self.metrics.task_refused())
     }
 
     /// Binds a state to a task that waits for its turn.

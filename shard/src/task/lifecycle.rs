@@ -85,7 +85,7 @@ impl Running {
         self.finished.set(true);
         let (shard, task) = (&self.shard, &self.task);
         shard.watch.remove(task.id);
-        shard.admission.guest_ran(task.control.cpu_ns());
+        shard.line.guest_ran(task.control.cpu_ns());
         let started_ns = self.executing_ns.get();
         let ended_ns = clock::monotonic_ns();
         if started_ns > 0 {

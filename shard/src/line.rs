@@ -1,0 +1,478 @@
+//! The line in which HTTP requests wait until their guests may begin.
+//!
+//! The requests that are there are read first. Then guests begin, one after the other, for about a slice; those
+//! that are left wait for the next pass, and the executor looks at its I/O in between. So nothing that the I/O brings waits for
+//! all the requests there are, and none of them waits unseen in its socket.
+//!
+//! Requests begin in order while none has waited for longer than it may. Once one has, the shard has more than
+//! it can serve in time: then the newest begin, which are in time, and those that waited too long are refused.
+//! Refusing takes a good part of the time of a brief guest, so it has a budget; who is over it waits on to be refused, until there is
+//! budget again or nobody else.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use crate::clock;
+use crate::error::Error;
+use crate::ticker::TICK;
+
+/// How long guests begin before the others wait for the next pass, nanoseconds.
+const SLICE_NS: u64 = TICK.as_nanos() as u64;
+
+/// More requests are let go together by so many, while all of them begin.
+const TOGETHER_STEP: usize = 8;
+const TOGETHER_MAX: usize = 256;
+
+/// What a refusal costs the shard, from reading the request to sending the answer, nanoseconds.
+const REFUSAL_NS: u64 = 10_000;
+
+/// Guests' time for each unit of time spent on refusals. Clients that are refused come back; without a bound a
+/// shard with very brief guests would do nothing but refuse.
+const GUESTS_TO_REFUSALS: u64 = 10;
+
+/// Refusals saved up for a burst, nanoseconds.
+const BUDGET_NS_MAX: u64 = SLICE_NS;
+
+pub(crate) struct Line {
+    wait_ns_max: u64,
+    /// By number, which is the order they came in.
+    waiting: RefCell<VecDeque<Waiting>>,
+    next_number: Cell<u64>,
+    /// Who has left the line with a lower number is refused: it is always the oldest who are.
+    refused_below: Cell<u64>,
+    /// How many are let go in a pass.
+    together: Cell<usize>,
+    /// Guests that have begun in this pass, and when the first did.
+    begun: Cell<usize>,
+    begun_at_ns: Cell<u64>,
+    /// Whether someone who was let go in this pass came back: the slice was over.
+    came_back: Cell<bool>,
+    /// What may be spent on refusals.
+    budget_ns: Cell<u64>,
+    /// Of the task that lets go, while it sleeps.
+    gate: RefCell<Option<Waker>>,
+}
+
+struct Waiting {
+    number: u64,
+    since_ns: u64,
+    waker: Waker,
+}
+
+/// A request's wait; dropping it leaves the line.
+struct Place<'a> {
+    line: &'a Line,
+    since_ns: u64,
+    number: Option<u64>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum LetGo {
+    Begins,
+    Refused,
+    ComesBack,
+}
+
+impl Line {
+    pub(crate) fn new(wait_ms_max: u64) -> Rc<Self> {
+        Rc::new(Self {
+            wait_ns_max: wait_ms_max.saturating_mul(1_000_000),
+            waiting: RefCell::default(),
+            next_number: Cell::new(0),
+            refused_below: Cell::new(0),
+            together: Cell::new(TOGETHER_STEP),
+            begun: Cell::new(0),
+            begun_at_ns: Cell::new(0),
+            came_back: Cell::new(false),
+            budget_ns: Cell::new(0),
+            gate: RefCell::default(),
+        })
+    }
+
+    /// Waits until the guest of a request that came at `since_ns` may begin.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] when it has waited for too long.
+    pub(crate) async fn turn(&self, since_ns: u64) -> Result<(), Error> {
+        Place {
+            line: self,
+            since_ns,
+            number: None,
+        }
+        .await
+    }
+
+    /// A guest has held the core for so long.
+    pub(crate) fn guest_ran(&self, cpu_ns: u64) {
+        let budget_ns = self.budget_ns.get() + cpu_ns / GUESTS_TO_REFUSALS;
+        self.budget_ns.set(budget_ns.min(BUDGET_NS_MAX));
+    }
+
+    pub(crate) fn length(&self) -> usize {
+        self.waiting.borrow().len()
+    }
+
+    /// Lets requests go, one pass after the other while any wait; never ends.
+    pub(crate) async fn let_go(self: Rc<Self>) {
+        poll_fn(|context| {
+            if self.length() > 0 {
+                self.pass(clock::monotonic_ns());
+            }
+            if self.length() > 0 {
+                // Behind those who were let go.
+                context.waker().wake_by_ref();
+            } else {
+                *self.gate.borrow_mut() = Some(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn pass(&self, now_ns: u64) {
+        let begun = self.begun.replace(0);
+        self.together.set(if self.came_back.replace(false) {
+            begun
+        } else {
+            (self.together.get() + TOGETHER_STEP).min(TOGETHER_MAX)
+        });
+        if self.is_late(now_ns, VecDeque::front) {
+            for _ in 0..self.together.get() {
+                if self.is_late(now_ns, VecDeque::back) {
+                    break;
+                }
+                self.wake(VecDeque::pop_back);
+            }
+            self.refuse(now_ns);
+        } else {
+            for _ in 0..self.together.get() {
+                self.wake(VecDeque::pop_front);
+            }
+        }
+    }
+
+    /// Refuses those that have waited for too long, the oldest first: within the budget, or for a slice when nobody is left who
+    /// is in time.
+    fn refuse(&self, now_ns: u64) {
+        let nobody_in_time = self.is_late(now_ns, VecDeque::back);
+        let mut budget_ns = if nobody_in_time {
+            SLICE_NS
+        } else {
+            self.budget_ns.get()
+        };
+        while budget_ns >= REFUSAL_NS && self.is_late(now_ns, VecDeque::front) {
+            budget_ns -= REFUSAL_NS;
+            if let Some(number) = self.wake(VecDeque::pop_front) {
+                self.refused_below.set(number + 1);
+            }
+        }
+        self.budget_ns.set(budget_ns);
+    }
+
+    /// Wakes the one at an end of the line, who leaves it, and tells the number.
+    fn wake(&self, end: fn(&mut VecDeque<Waiting>) -> Option<Waiting>) -> Option<u64> {
+        let left = end(&mut self.waiting.borrow_mut())?;
+        left.waker.wake();
+        Some(left.number)
+    }
+
+    /// Whether the request at an end of the line has waited for longer than it may.
+    fn is_late(&self, now_ns: u64, end: fn(&VecDeque<Waiting>) -> Option<&Waiting>) -> bool {
+        let waiting = self.waiting.borrow();
+        end(&waiting).is_some_and(|one| now_ns.saturating_sub(one.since_ns) > self.wait_ns_max)
+    }
+
+    /// What becomes of a request that was let go, when its turn of the executor has come. The first of a pass always begins.
+    fn let_go_at(&self, number: u64, now_ns: u64) -> LetGo {
+        if number < self.refused_below.get() {
+            return LetGo::Refused;
+        }
+        let begun = self.begun.get();
+        if begun == 0 {
+            self.begun_at_ns.set(now_ns);
+        } else if now_ns - self.begun_at_ns.get() >= SLICE_NS {
+            self.came_back.set(true);
+            return LetGo::ComesBack;
+        }
+        self.begun.set(begun + 1);
+        LetGo::Begins
+    }
+
+    fn join(&self, since_ns: u64, waker: &Waker) -> u64 {
+        let number = self.next_number.get();
+        self.next_number.set(number + 1);
+        self.insert(number, since_ns, waker);
+        number
+    }
+
+    fn insert(&self, number: u64, since_ns: u64, waker: &Waker) {
+        let mut waiting = self.waiting.borrow_mut();
+        let at = waiting.partition_point(|other| other.number < number);
+        let waker = waker.clone();
+        waiting.insert(
+            at,
+            Waiting {
+                number,
+                since_ns,
+                waker,
+            },
+        );
+        drop(waiting);
+        let gate = self.gate.take();
+        if let Some(gate) = gate {
+            gate.wake();
+        }
+    }
+
+    /// Whether this one still waits; then it is woken by `waker` from now on.
+    fn still_waits(&self, number: u64, waker: &Waker) -> bool {
+        let mut waiting = self.waiting.borrow_mut();
+        let Ok(at) = waiting.binary_search_by_key(&number, |other| other.number) else {
+            return false;
+        };
+        let old = std::mem::replace(&mut waiting[at].waker, waker.clone());
+        // A waker that is dropped may end a task that waits here, too.
+        drop(waiting);
+        drop(old);
+        true
+    }
+
+    fn leave(&self, number: u64) {
+        let mut waiting = self.waiting.borrow_mut();
+        if let Ok(at) = waiting.binary_search_by_key(&number, |other| other.number) {
+            let left = waiting.remove(at);
+            drop(waiting);
+            drop(left);
+        }
+    }
+}
+
+impl Future for Place<'_> {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let (line, waker) = (self.line, context.waker());
+        let Some(number) = self.number else {
+            self.number = Some(line.join(self.since_ns, waker));
+            return Poll::Pending;
+        };
+        if line.still_waits(number, waker) {
+            return Poll::Pending;
+        }
+        let now_ns = clock::monotonic_ns();
+        match line.let_go_at(number, now_ns) {
+            LetGo::Begins => Poll::Ready(Ok(())),
+            LetGo::Refused => Poll::Ready(Err(Error::Overloaded {
+                reason: format!(
+                    "the request has waited for {} ms, and the shard has more than it can serve",
+                    now_ns.saturating_sub(self.since_ns) / 1_000_000
+                ),
+            })),
+            LetGo::ComesBack => {
+                line.insert(number, self.since_ns, waker);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.line.leave(number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+    use std::task::Wake;
+
+    const SECOND_NS: u64 = 1_000_000_000;
+    const WAIT_NS_MAX: u64 = 5_000_000;
+    const PARSE_NS: u64 = 2_000;
+
+    /// Notes who is woken, in order.
+    struct Note(u64, Arc<Mutex<VecDeque<u64>>>);
+
+    impl Wake for Note {
+        fn wake(self: Arc<Self>) {
+            self.1.lock().expect("one thread").push_back(self.0);
+        }
+    }
+
+    /// A shard whose requests come at times that are known, each with a guest that takes `guest_ns`.
+    struct Shard {
+        line: Rc<Line>,
+        woken: Arc<Mutex<VecDeque<u64>>>,
+        guest_ns: u64,
+        now_ns: u64,
+        /// When each came, and how long those waited that were served.
+        came_ns: Vec<u64>,
+        waited_ns: Vec<u64>,
+        refused: u64,
+    }
+
+    impl Shard {
+        fn new(guest_ns: u64) -> Self {
+            Self {
+                line: Line::new(WAIT_NS_MAX / 1_000_000),
+                woken: Arc::default(),
+                guest_ns,
+                now_ns: SECOND_NS,
+                came_ns: Vec::new(),
+                waited_ns: Vec::new(),
+                refused: 0,
+            }
+        }
+
+        fn waker(&self, number: u64) -> Waker {
+            Waker::from(Arc::new(Note(number, Arc::clone(&self.woken))))
+        }
+
+        fn come(&mut self, came_ns: u64) {
+            let number = self.came_ns.len() as u64;
+            self.came_ns.push(came_ns);
+            assert_eq!(self.line.join(came_ns, &self.waker(number)), number);
+            self.now_ns = self.now_ns.max(came_ns) + PARSE_NS;
+        }
+
+        /// One pass; how many have left the line in it.
+        fn pass(&mut self) -> usize {
+            let before = self.line.length();
+            self.line.pass(self.now_ns);
+            let woken = std::mem::take(&mut *self.woken.lock().expect("one thread"));
+            for number in woken {
+                let since_ns = self.came_ns[number as usize];
+                match self.line.let_go_at(number, self.now_ns) {
+                    LetGo::Begins => {
+                        self.waited_ns.push(self.now_ns - since_ns);
+                        self.now_ns += self.guest_ns;
+                        self.line.guest_ran(self.guest_ns);
+                    }
+                    LetGo::Refused => {
+                        self.refused += 1;
+                        self.now_ns += REFUSAL_NS;
+                    }
+                    LetGo::ComesBack => self.line.insert(number, since_ns, &self.waker(number)),
+                }
+            }
+            before - self.line.length()
+        }
+
+        /// For two seconds, requests come `apart_ns` from each other.
+        fn serve(&mut self, apart_ns: u64) {
+            let end_ns = self.now_ns + 2 * SECOND_NS;
+            let mut next_ns = self.now_ns;
+            while self.now_ns < end_ns {
+                self.now_ns = match self.line.length() {
+                    0 => self.now_ns.max(next_ns),
+                    _ => self.now_ns,
+                };
+                while next_ns <= self.now_ns {
+                    self.come(next_ns);
+                    next_ns += apart_ns;
+                }
+                self.pass();
+            }
+        }
+    }
+
+    #[test]
+    fn a_shard_that_keeps_up_refuses_nobody() {
+        for guest_ns in [10_000, 1_000_000] {
+            let mut shard = Shard::new(guest_ns);
+            shard.serve((guest_ns + PARSE_NS) * 10 / 9);
+            assert_eq!(shard.refused, 0, "{guest_ns}");
+            assert!(shard.waited_ns.len() as u64 > SECOND_NS / guest_ns);
+        }
+    }
+
+    #[test]
+    fn of_more_than_can_be_served_those_that_are_served_are_in_time() {
+        for guest_ns in [20_000, 200_000, 1_000_000] {
+            let mut shard = Shard::new(guest_ns);
+            shard.serve(guest_ns / 3);
+            let guests_ns = shard.waited_ns.len() as u64 * guest_ns;
+            assert!(
+                guests_ns > 2 * SECOND_NS * 6 / 10,
+                "{guest_ns}: guests had {guests_ns} ns of two seconds"
+            );
+            let refusals_ns = shard.refused * REFUSAL_NS;
+            assert!(shard.refused > 0 && refusals_ns <= guests_ns / GUESTS_TO_REFUSALS);
+            // Who is let go in time begins two passes later at most.
+            let in_time_ns = WAIT_NS_MAX + 2 * (SLICE_NS + guest_ns);
+            let longest_ns = shard.waited_ns.iter().max();
+            assert!(
+                longest_ns <= Some(&in_time_ns),
+                "{guest_ns}: {longest_ns:?} ns"
+            );
+        }
+    }
+
+    #[test]
+    fn when_no_more_come_those_that_waited_too_long_are_refused_at_once() {
+        let mut shard = Shard::new(100_000);
+        for _ in 0..1000 {
+            shard.come(SECOND_NS);
+        }
+        while shard.line.length() > 0 {
+            shard.pass();
+        }
+        assert!(shard.waited_ns.len() >= 30, "{}", shard.waited_ns.len());
+        assert_eq!(shard.waited_ns.len() as u64 + shard.refused, 1000);
+        let took_ns = shard.now_ns - SECOND_NS;
+        assert!(
+            took_ns < 2 * WAIT_NS_MAX + 1000 * REFUSAL_NS,
+            "{took_ns} ns"
+        );
+    }
+
+    #[test]
+    fn a_burst_is_served_in_order_a_slice_at_a_time() {
+        let mut shard = Shard::new(50_000);
+        for _ in 0..90 {
+            shard.come(SECOND_NS);
+        }
+        let mut longest = 0;
+        while shard.line.length() > 0 {
+            longest = longest.max(shard.pass());
+        }
+        assert_eq!(shard.refused, 0);
+        assert!(shard.waited_ns.is_sorted());
+        assert!((8..=20).contains(&longest), "{longest} in a millisecond");
+    }
+
+    #[test]
+    fn long_guests_begin_one_in_a_pass() {
+        let mut shard = Shard::new(3_000_000);
+        for _ in 0..20 {
+            shard.come(SECOND_NS);
+        }
+        for begun in 1..=2 {
+            shard.pass();
+            assert_eq!(shard.waited_ns.len(), begun);
+        }
+    }
+
+    #[test]
+    fn who_leaves_the_line_is_not_let_go() {
+        let line = Line::new(5);
+        let mut place = Box::pin(line.turn(0));
+        assert!(poll_once(&mut place).is_none());
+        assert_eq!(line.length(), 1);
+        drop(place);
+        assert_eq!(line.length(), 0);
+    }
+
+    fn poll_once(future: &mut Pin<Box<impl Future>>) -> Option<()> {
+        let mut context = Context::from_waker(Waker::noop());
+        future.as_mut().poll(&mut context).is_ready().then_some(())
+    }
+}
