@@ -309,7 +309,7 @@ pub(crate) fn hand_trace_on(headers: &mut HeaderMap, trace: &TraceContext) -> He
 }
 
 fn header_of(trace: &TraceContext) -> HeaderValue {
-    HeaderValue::try_from(trace.to_string()).expect("hexadecimal digits and dashes")
+    HeaderValue::from_bytes(&trace.to_parent().to_ascii()).expect("hexadecimal digits and dashes")
 }
 
 /// The client's trace, if it sent exactly one; several are as good as none (W3C Trace Context).
