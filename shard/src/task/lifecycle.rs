@@ -46,8 +46,9 @@ pub(crate) async fn begin(shard: &Rc<Shard>, task: &Rc<Task>, ticket: Ticket) ->
     match turn {
         Ok(turn) => {
             queued.left.set(true);
-            task.set_running();
-            left_queue(shard, task, task.started_ns.get(), None);
+            let now_ns = clock::monotonic_ns();
+            task.set_running(now_ns, unix_ms(shard, now_ns));
+            left_queue(shard, task, now_ns, None);
             shard.watch.add(task);
             Some(Running {
                 shard: Rc::clone(shard),
@@ -100,7 +101,7 @@ impl Running {
                 .steps
                 .instantiated(task, begun_ns, ended_ns, outcome.code());
         }
-        end(&self.shard, &self.task, outcome);
+        end(shard, task, outcome, ended_ns);
     }
 
     /// Ends the task as its guest's call ended; `outcome` judges what the guest returned.
@@ -129,8 +130,9 @@ impl Queued {
     fn end(&self, outcome: Outcome) {
         self.left.set(true);
         let (shard, task) = (&self.shard, &self.task);
-        left_queue(shard, task, clock::monotonic_ns(), outcome.code());
-        end(shard, task, outcome);
+        let ended_ns = clock::monotonic_ns();
+        left_queue(shard, task, ended_ns, outcome.code());
+        end(shard, task, outcome, ended_ns);
     }
 }
 
@@ -163,9 +165,12 @@ fn abandoned(task: &Task) -> Outcome {
     )
 }
 
-fn end(shard: &Shard, task: &Task, outcome: Outcome) {
-    let ended_ns = clock::monotonic_ns();
-    if task.finish(outcome) {
+fn unix_ms(shard: &Shard, monotonic_ns: u64) -> u64 {
+    shard.steps.unix_ns(monotonic_ns) / 1_000_000
+}
+
+fn end(shard: &Shard, task: &Task, outcome: Outcome, ended_ns: u64) {
+    if task.finish(outcome, unix_ms(shard, ended_ns)) {
         task.bindings.borrow_mut().release();
         shard.metrics.task_ended(task, ended_ns - task.received_ns);
         shard.table.ended(task, ended_ns);
