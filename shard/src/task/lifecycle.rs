@@ -18,8 +18,6 @@ use crate::ticker;
 pub(crate) struct Running {
     shard: Rc<Shard>,
     task: Rc<Task>,
-    /// When the guest began to execute, monotonic; 0 before.
-    executing_ns: Cell<u64>,
     finished: Cell<bool>,
     _turn: Turn,
     _ticking: ticker::Running,
@@ -53,7 +51,6 @@ pub(crate) async fn begin(shard: &Rc<Shard>, task: &Rc<Task>, ticket: Ticket) ->
             Some(Running {
                 shard: Rc::clone(shard),
                 task: Rc::clone(task),
-                executing_ns: Cell::new(0),
                 finished: Cell::new(false),
                 _turn: turn,
                 _ticking: shard.ticker.running(),
@@ -66,28 +63,24 @@ pub(crate) async fn begin(shard: &Rc<Shard>, task: &Rc<Task>, ticket: Ticket) ->
     }
 }
 
-impl Running {
-    /// The instance is made and the guest begins to execute.
-    pub(crate) fn instantiated(&self) {
-        let started_ns = self.task.started_ns.get();
-        let ended_ns = clock::monotonic_ns();
-        self.task.set_instantiated(ended_ns - started_ns);
-        self.shard
-            .metrics
-            .instantiated(self.task.kind, ended_ns - started_ns);
-        self.shard
-            .steps
-            .instantiated(&self.task, started_ns, ended_ns, None);
-        self.executing_ns.set(ended_ns);
-    }
+/// The task's instance is made and its guest begins to execute.
+pub(crate) fn instantiated(shard: &Shard, task: &Task) {
+    let started_ns = task.started_ns.get();
+    let ended_ns = clock::monotonic_ns();
+    task.set_instantiated(ended_ns - started_ns);
+    shard.metrics.instantiated(task.kind, ended_ns - started_ns);
+    shard.steps.instantiated(task, started_ns, ended_ns, None);
+    task.executing_ns.set(ended_ns);
+}
 
+impl Running {
     /// Ends the task as its guest's future ended.
     pub(crate) fn finish(&self, outcome: Outcome) {
         self.finished.set(true);
         let (shard, task) = (&self.shard, &self.task);
         shard.watch.remove(task.id);
         shard.admission.guest_ran(task.control.cpu_ns());
-        let started_ns = self.executing_ns.get();
+        let started_ns = task.executing_ns.get();
         let ended_ns = clock::monotonic_ns();
         if started_ns > 0 {
             task.set_executed(ended_ns - started_ns);

@@ -53,6 +53,8 @@ pub struct Task {
     pub(crate) accepted_ns: u64,
     /// When its turn came, monotonic; 0 before.
     pub(crate) started_ns: Cell<u64>,
+    /// When its guest began to execute, monotonic; 0 before.
+    pub(crate) executing_ns: Cell<u64>,
     /// CPU time of its guest that the artifact's metrics have already.
     pub(crate) cpu_counted_ns: Cell<u64>,
 }
@@ -126,6 +128,7 @@ impl Task {
             received_ns: new.received_ns,
             accepted_ns: new.accepted_ns,
             started_ns: Cell::new(0),
+            executing_ns: Cell::new(0),
             cpu_counted_ns: Cell::new(0),
         }
     }
