@@ -115,18 +115,7 @@ impl App {
     }
 
     /// Answers one request, whatever it is.
-    pub(crate) async fn answer(
-        self: Rc<Self>,
-        origin: Origin,
-        request: Request<Incoming>,
-    ) -> Response<ResponseBody> {
-        match self.serve(origin, request).await {
-            Ok(response) => response,
-            Err(failure) => failure.into_response(),
-        }
-    }
-
-    async fn serve(
+    pub(crate) async fn serve(
         self: &Rc<Self>,
         origin: Origin,
         request: Request<Incoming>,

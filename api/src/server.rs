@@ -15,6 +15,7 @@ use vyr_core::metrics::Gauge;
 use vyr_shard::rt;
 
 use crate::app::{App, Origin};
+use crate::failure::Failure;
 use crate::io::{Connection, RtTimer};
 
 /// Where a shard takes requests.
@@ -144,7 +145,10 @@ impl Server {
             .holding_writes();
         let service = service_fn(|request| {
             let app = Rc::clone(&self.app);
-            async move { Ok::<_, Infallible>(app.answer(origin, request).await) }
+            async move {
+                let answer = app.serve(origin, request).await;
+                Ok::<_, Infallible>(answer.unwrap_or_else(Failure::into_response))
+            }
         });
         let connection = http1::Builder::new()
             .timer(RtTimer)
