@@ -115,18 +115,7 @@ impl App {
     }
 
     /// Answers one request, whatever it is.
-    pub(crate) async fn answer(
-        self: Rc<Self>,
-        origin: Origin,
-        request: Request<Incoming>,
-    ) -> Response<ResponseBody> {
-        match self.serve(origin, request).await {
-            Ok(response) => response,
-            Err(failure) => failure.into_response(),
-        }
-    }
-
-    async fn serve(
+    pub(crate) async fn serve(
         self: &Rc<Self>,
         origin: Origin,
         request: Request<Incoming>,
@@ -309,7 +298,7 @@ pub(crate) fn hand_trace_on(headers: &mut HeaderMap, trace: &TraceContext) -> He
 }
 
 fn header_of(trace: &TraceContext) -> HeaderValue {
-    HeaderValue::try_from(trace.to_string()).expect("hexadecimal digits and dashes")
+    HeaderValue::from_bytes(&trace.to_parent().to_ascii()).expect("hexadecimal digits and dashes")
 }
 
 /// The client's trace, if it sent exactly one; several are as good as none (W3C Trace Context).

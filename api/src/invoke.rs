@@ -19,8 +19,9 @@ use crate::tasks::TASK_ID;
 /// Binds the task to states.
 const BIND: HeaderName = HeaderName::from_static("vyr-bind");
 
-/// Headers that concern one connection only (RFC 9110, 7.6.1) and are not the guest's business.
-const HOP_BY_HOP: [HeaderName; 7] = [
+/// Headers that are not the guest's business: those that concern one connection only (RFC 9110, 7.6.1), and what
+/// the node itself is told. A guest must not learn the node's token.
+static HIDDEN: [HeaderName; 9] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -28,6 +29,8 @@ const HOP_BY_HOP: [HeaderName; 7] = [
     header::TRAILER,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
+    header::AUTHORIZATION,
+    BIND,
 ];
 
 /// Runs the artifact on the shard where the connection landed, or where the first of its states is.
@@ -44,15 +47,10 @@ pub(crate) async fn run(
     {
         return forward(app, first.state, hopped, request).await;
     }
-    request.headers_mut().remove(BIND);
     let digest = app.shard.resolve(artifact)?;
     let arrival = app.shard.arrival(traceparent(&request));
     *request.uri_mut() = guest_uri(request.uri(), path_at)?;
-    for name in &HOP_BY_HOP {
-        request.headers_mut().remove(name);
-    }
-    // The token is for the node; a guest must not learn it.
-    request.headers_mut().remove(header::AUTHORIZATION);
+    hide(request.headers_mut());
     // A guest that hands its request's headers on continues the task's trace, below the task.
     let trace = hand_trace_on(request.headers_mut(), arrival.trace());
     let (task, response) = app
@@ -64,7 +62,7 @@ pub(crate) async fn run(
         return Err(Failure::of_task(&task));
     };
     let mut response = response.map(ResponseBody::Guest);
-    if let Ok(value) = HeaderValue::try_from(task.id().to_string()) {
+    if let Ok(value) = HeaderValue::from_bytes(&task.id().to_ascii()) {
         response.headers_mut().insert(TASK_ID, value);
     }
     response.headers_mut().insert(TRACEPARENT, trace);
@@ -105,6 +103,19 @@ fn bindings(headers: &HeaderMap) -> Result<Vec<Binding>, Failure> {
     Ok(bindings)
 }
 
+/// Removes what is not the guest's business. Requests have few headers, so it looks at those that are there
+/// instead of asking for each that may be.
+fn hide(headers: &mut HeaderMap) {
+    let hidden: Vec<_> = headers
+        .keys()
+        .filter(|name| HIDDEN.contains(name))
+        .cloned()
+        .collect();
+    for name in hidden {
+        headers.remove(name);
+    }
+}
+
 /// The request's URI as the guest sees it: its own path, from `/` on.
 fn guest_uri(uri: &Uri, path_at: usize) -> Result<Uri, Failure> {
     let path = &uri.path()[path_at..];
@@ -122,6 +133,19 @@ fn guest_uri(uri: &Uri, path_at: usize) -> Result<Uri, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_guest_sees_its_own_headers() {
+        let mut headers = HeaderMap::new();
+        let name = |text| HeaderName::from_static(text);
+        for text in HIDDEN.iter().cloned().chain([name("accept"), name("x-a")]) {
+            headers.append(&text, HeaderValue::from_static("1"));
+            headers.append(&text, HeaderValue::from_static("2"));
+        }
+        hide(&mut headers);
+        assert_eq!((headers.keys().count(), headers.len()), (2, 4));
+        assert!(headers.contains_key("accept") && headers.contains_key("x-a"));
+    }
 
     #[test]
     fn the_guest_sees_its_own_path() {

@@ -15,6 +15,7 @@ use vyr_core::metrics::Gauge;
 use vyr_shard::rt;
 
 use crate::app::{App, Origin};
+use crate::failure::Failure;
 use crate::io::{Connection, RtTimer};
 
 /// Where a shard takes requests.
@@ -144,7 +145,10 @@ impl Server {
             .holding_writes();
         let service = service_fn(|request| {
             let app = Rc::clone(&self.app);
-            async move { Ok::<_, Infallible>(app.answer(origin, request).await) }
+            async move {
+                let answer = app.serve(origin, request).await;
+                Ok::<_, Infallible>(answer.unwrap_or_else(Failure::into_response))
+            }
         });
         let connection = http1::Builder::new()
             .timer(RtTimer)
@@ -159,10 +163,18 @@ impl Server {
             let _ = stopped.wait_for(|stopped| *stopped).await;
         });
         let mut asked = false;
+        let mut is_waiting = false;
         let ended = poll_fn(|context| {
-            if !asked && stopping.as_mut().poll(context).is_ready() {
-                asked = true;
-                connection.as_mut().graceful_shutdown();
+            // While it waits it need not be polled at each step of a request: that nothing has changed costs less to see.
+            let is_due = !is_waiting || self.stopped.has_changed().unwrap_or(true);
+            if !asked && is_due {
+                match stopping.as_mut().poll(context) {
+                    Poll::Pending => is_waiting = true,
+                    Poll::Ready(()) => {
+                        asked = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                }
             }
             match connection.as_mut().poll(context) {
                 Poll::Ready(result) => Poll::Ready(result),

@@ -1,6 +1,8 @@
 //! Content digests: `sha256:` and 64 hex digits, as OCI writes them.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::{self, BuildHasherDefault};
 use std::io::{self, Read};
 use std::str::FromStr;
 
@@ -51,6 +53,29 @@ impl Digest {
     #[must_use]
     pub fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// A map by digest.
+pub type DigestMap<V> = HashMap<Digest, V, BuildHasherDefault<FirstBytes>>;
+
+/// Hashes a digest to its own first bytes: it is a hash already. Whoever makes artifacts can make some whose
+/// digests begin alike, so this is for maps with few entries.
+#[derive(Debug, Default)]
+pub struct FirstBytes(u64);
+
+impl hash::Hasher for FirstBytes {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+
+    /// A digest's length, which is always the same.
+    fn write_usize(&mut self, _length: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

@@ -39,6 +39,7 @@ pub struct ShardLife(pub u16);
 
 const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const TEXT_DIGITS: usize = 26;
+const TEXT_BYTES: usize = 1 + TEXT_DIGITS;
 
 const SHARD_BITS: u32 = 10;
 const LIFE_BITS: u32 = 14;
@@ -84,6 +85,12 @@ macro_rules! ids {
                 self.0
             }
 
+            /// The id as text.
+            #[must_use]
+            pub fn to_ascii(self) -> [u8; TEXT_BYTES] {
+                text_of($prefix, self.0)
+            }
+
             /// The id that `to_bits` gave.
             #[must_use]
             pub fn from_bits(bits: u128) -> Self {
@@ -99,7 +106,7 @@ macro_rules! ids {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(std::str::from_utf8(&text_of($prefix, self.0)).map_err(|_| fmt::Error)?)
+                f.pad(std::str::from_utf8(&self.to_ascii()).map_err(|_| fmt::Error)?)
             }
         }
 
@@ -151,10 +158,11 @@ ids! {
     StateId, StateIdError, created_at, prefix b's', called "a state", printed by "vyr state ls";
 }
 
-fn text_of(prefix: u8, bits: u128) -> [u8; TEXT_DIGITS + 1] {
-    let mut text = [prefix; TEXT_DIGITS + 1];
-    for (position, digit) in text[1..].iter_mut().rev().enumerate() {
-        *digit = DIGITS[((bits >> (5 * position)) & 31) as usize];
+fn text_of(prefix: u8, mut bits: u128) -> [u8; TEXT_BYTES] {
+    let mut text = [prefix; TEXT_BYTES];
+    for digit in text[1..].iter_mut().rev() {
+        *digit = DIGITS[(bits & 31) as usize];
+        bits >>= 5;
     }
     text
 }

@@ -93,11 +93,11 @@ impl Line {
         })
     }
 
-    /// Waits until the guest of a request that came at `since_ns` may begin.
+    /// Waits until the guest of a request that came at `since_ns` may begin. Tells when that is.
     ///
     /// # Errors
     /// [`Error::Overloaded`] when it has waited for too long.
-    pub(crate) async fn turn(&self, since_ns: u64) -> Result<(), Error> {
+    pub(crate) async fn turn(&self, since_ns: u64) -> Result<u64, Error> {
         Place {
             line: self,
             since_ns,
@@ -252,7 +252,7 @@ impl Line {
 }
 
 impl Future for Place<'_> {
-    type Output = Result<(), Error>;
+    type Output = Result<u64, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let (line, waker) = (self.line, context.waker());
@@ -265,7 +265,7 @@ impl Future for Place<'_> {
         }
         let now_ns = clock::monotonic_ns();
         match line.let_go_at(number, now_ns) {
-            LetGo::Begins => Poll::Ready(Ok(())),
+            LetGo::Begins => Poll::Ready(Ok(now_ns)),
             LetGo::Refused => Poll::Ready(Err(Error::Overloaded {
                 reason: format!(
                     "the request has waited for {} ms, and the shard has more than it can serve",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -337,7 +337,7 @@ impl Shard {
         if let Some(wall_ms_max) = submit.wall_ms_max {
             limits.wall_ms_max = wall_ms_max.min(self.task_cap.wall_ms_max);
         }
-        let id = self.next_id();
+        let id = self.next_id(clock::monotonic_ns());
         let ticket = self.counted(self.admission.admit())?;
         let (bindings, binds) = self
             .bind_all(id, &submit.bindings, &loaded, &limits)
@@ -362,6 +362,7 @@ impl Shard {
             bindings,
             cold,
             received_ns: submit.arrival.received_ns,
+            accepted_ns: clock::monotonic_ns(),
             exchange: None,
         });
         self.steps.bound(&task, &binds);
@@ -423,13 +424,19 @@ impl Shard {
     where
         B: Body<Data = Bytes, Error = BodyError> + Send + 'static,
     {
-        self.counted(self.line.turn(arrival.received_ns).await)?;
+        let turn_ns = self.counted(self.line.turn(arrival.received_ns).await)?;
         let (loaded, cold) = self.load(artifact).await?;
         loaded.http()?;
         let limits = loaded.limits;
-        let id = self.next_id();
+        let id = self.next_id(turn_ns);
         let ticket = self.counted(self.admission.admit())?;
         let (bindings, binds) = self.bind_all(id, bindings, &loaded, &limits).await?;
+        let was_at_once = binds.is_empty() && !cold;
+        let accepted_ns = if was_at_once {
+            turn_ns
+        } else {
+            clock::monotonic_ns()
+        };
         let task = self.new_task(NewTask {
             id,
             artifact: loaded.digest,
@@ -441,6 +448,7 @@ impl Shard {
             bindings,
             cold,
             received_ns: arrival.received_ns,
+            accepted_ns,
             exchange: Some(Exchange::received(
                 Method::of(request.method().as_str()),
                 request.uri().path(),
@@ -640,8 +648,9 @@ impl Shard {
         }))
     }
 
-    fn next_id(&self) -> TaskId {
-        self.ids.borrow_mut().next(SystemTime::now())
+    fn next_id(&self, now_ns: u64) -> TaskId {
+        let now = UNIX_EPOCH + Duration::from_nanos(self.steps.unix_ns(now_ns));
+        self.ids.borrow_mut().next(now)
     }
 
     fn new_task(&self, new: NewTask) -> Rc<Task> {

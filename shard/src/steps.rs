@@ -166,6 +166,12 @@ impl Steps {
         }
     }
 
+    /// Unix time at a monotonic time, nanoseconds. The clock need not be read again for it, and it is the time that
+    /// the spans tell.
+    pub(crate) fn unix_ns(&self, monotonic_ns: u64) -> u64 {
+        self.unix_offset_ns.get().wrapping_add(monotonic_ns)
+    }
+
     /// The trace of a new task.
     pub(crate) fn trace(&self, traceparent: Option<&str>) -> TraceContext {
         self.ids.context(traceparent)
@@ -406,7 +412,7 @@ impl Steps {
             trace_id: subject.trace.trace_id,
             span_id: span.id,
             parent: span.parent,
-            start_unix_ns: self.unix_offset_ns.get().wrapping_add(span.started_ns),
+            start_unix_ns: self.unix_ns(span.started_ns),
             duration_ns: span.ended_ns.saturating_sub(span.started_ns),
             step: span.step,
             kind: subject.kind,

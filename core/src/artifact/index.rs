@@ -77,12 +77,12 @@ pub(crate) struct Index {
 
 /// What a reference stands for.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum Target<'a> {
     Artifact(Digest),
-    Name(String, Digest),
+    Name(&'a str, Digest),
 }
 
-impl Target {
+impl Target<'_> {
     pub(crate) fn digest(&self) -> Digest {
         match self {
             Self::Artifact(digest) | Self::Name(_, digest) => *digest,
@@ -242,7 +242,7 @@ impl Index {
 
     /// What a reference stands for: a digest, the one digest with a prefix, or a name. A prefix
     /// that fits nothing may be a name.
-    pub(crate) fn find(&self, reference: &Reference) -> Result<Target, Error> {
+    pub(crate) fn find(&self, reference: &Reference) -> Result<Target<'_>, Error> {
         let not_found = || Error::NotFound {
             reference: reference.to_string(),
         };
@@ -251,9 +251,9 @@ impl Index {
                 .contains(digest)
                 .then_some(Target::Artifact(*digest))
                 .ok_or_else(not_found),
-            Reference::Name(name, tag) => self
-                .find_name(&format!("{name}:{tag}"))
-                .ok_or_else(not_found),
+            Reference::Name(name, tag) => {
+                self.find_name(&ref_name(name, tag)).ok_or_else(not_found)
+            }
             Reference::Prefix(prefix) => {
                 let digits = Reference::prefix_digits(prefix);
                 let fitting = self.with_prefix(digits);
@@ -261,7 +261,7 @@ impl Index {
                     [digest] => Ok(Target::Artifact(digest)),
                     [] => {
                         let name = name_and_tag(prefix).ok();
-                        name.and_then(|name| self.find_name(&ref_name(&name)))
+                        name.and_then(|(name, tag)| self.find_name(&ref_name(&name, &tag)))
                             .ok_or_else(not_found)
                     }
                     _ => Err(Error::Ambiguous {
@@ -274,10 +274,10 @@ impl Index {
         }
     }
 
-    fn find_name(&self, name: &str) -> Option<Target> {
+    fn find_name(&self, name: &str) -> Option<Target<'_>> {
         self.names
-            .get(name)
-            .map(|digest| Target::Name(name.to_owned(), *digest))
+            .get_key_value(name)
+            .map(|(name, digest)| Target::Name(name, *digest))
     }
 
     fn with_prefix(&self, digits: &str) -> Vec<Digest> {
@@ -298,7 +298,7 @@ impl Index {
             names: BTreeSet::new(),
             signatures: BTreeMap::new(),
         });
-        let Some(name) = name.map(ref_name) else {
+        let Some(name) = name.map(|(name, tag)| ref_name(name, tag)) else {
             return;
         };
         if let Some(before) = self.names.insert(name.clone(), digest)

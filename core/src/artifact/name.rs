@@ -1,5 +1,6 @@
 //! Names of artifacts: `NAME:TAG`, a subset of what OCI allows in `org.opencontainers.image.ref.name`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -17,7 +18,7 @@ pub struct Name(String);
 /// A tag: letters and digits in groups, between which stands one of `.`, `_`, `-`. At most
 /// [`NAME_BYTES_MAX`] bytes. The default is `latest`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Tag(String);
+pub struct Tag(Cow<'static, str>);
 
 impl Name {
     /// The name as text.
@@ -37,7 +38,7 @@ impl Tag {
 
 impl Default for Tag {
     fn default() -> Self {
-        Self("latest".into())
+        Self(Cow::Borrowed("latest"))
     }
 }
 
@@ -73,7 +74,7 @@ impl FromStr for Tag {
             b"._-",
             "letters and digits, with one of . _ - between",
         )
-        .map(|()| Self(text.into()))
+        .map(|()| Self(Cow::Owned(text.into())))
         .map_err(|reason| Error::Name {
             text: shortened(text),
             reason: format!("as a tag, {reason}"),
@@ -90,8 +91,8 @@ pub(crate) fn name_and_tag(text: &str) -> Result<(Name, Tag), Error> {
 }
 
 /// `NAME:TAG`, as an index holds it; the same for every way of writing it.
-pub(crate) fn ref_name((name, tag): &(Name, Tag)) -> String {
-    format!("{name}:{tag}")
+pub(crate) fn ref_name(name: &Name, tag: &Tag) -> String {
+    [name.as_str(), ":", tag.as_str()].concat()
 }
 
 /// Words of `is_word` bytes with single separators between; the reason if it is something else.
@@ -144,10 +145,8 @@ mod tests {
         for text in ["a", "hello", "ghcr.io/org/app", "event-transform_2", "0"] {
             assert_eq!(text.parse::<Name>().expect(text).to_string(), text);
         }
-        assert_eq!(
-            ref_name(&name_and_tag("hello").expect("a name")),
-            "hello:latest"
-        );
+        let (name, tag) = name_and_tag("hello").expect("a name");
+        assert_eq!(ref_name(&name, &tag), "hello:latest");
         let (_, tag) = name_and_tag("hello:V1.2-rc_3").expect("a name with a tag");
         assert_eq!(tag.as_str(), "V1.2-rc_3");
     }

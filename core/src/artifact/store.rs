@@ -215,8 +215,9 @@ impl Store {
     /// changed.
     pub fn remove(&self, reference: &Reference) -> Result<Option<Digest>, Error> {
         let _lock = self.layout.lock()?;
-        let mut index = (*self.index()?).clone();
-        let target = index.find(reference)?;
+        let before = self.index()?;
+        let mut index = (*before).clone();
+        let target = before.find(reference)?;
         let digest = target.digest();
         if let Target::Name(name, _) = &target {
             index.untie(name);

@@ -87,7 +87,11 @@ impl Store {
         let contents = Contents::read(&layout, dir).map_err(about_layout)?;
         let mut staged: Vec<Staged<'static>> = Vec::new();
         for (digest, found) in &contents.artifacts {
-            let names = found.names.iter().map(ref_name).collect();
+            let names = found
+                .names
+                .iter()
+                .map(|(name, tag)| ref_name(name, tag))
+                .collect();
             let artifact = read_artifact(&layout.blobs, digest, names, found.signatures.keys())
                 .map_err(about_layout)?;
             let wasm = layout

@@ -125,11 +125,32 @@ impl FromStr for TraceParent {
     }
 }
 
-impl fmt::Display for TraceParent {
+impl TraceParent {
     /// The header's value, version `00`; flags without a meaning there are 0.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    #[must_use]
+    pub fn to_ascii(self) -> [u8; TRACEPARENT_BYTES] {
+        let mut text = [b'-'; TRACEPARENT_BYTES];
+        write_hex(&mut text[..2], 0);
+        write_hex(&mut text[3..35], self.trace_id.to_bits());
+        write_hex(&mut text[36..52], self.span_id.to_bits().into());
         let flags = if self.sampled { FLAG_SAMPLED } else { 0 };
-        write!(f, "00-{}-{}-{flags:02x}", self.trace_id, self.span_id)
+        write_hex(&mut text[53..], flags.into());
+        text
+    }
+}
+
+impl fmt::Display for TraceParent {
+    /// As [`TraceParent::to_ascii`].
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(std::str::from_utf8(&self.to_ascii()).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// Writes the last digits of a number. Every request's trace is written, so this does without a formatter.
+fn write_hex(digits: &mut [u8], mut bits: u128) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(bits & 15) as usize];
+        bits >>= 4;
     }
 }
 

@@ -4,13 +4,12 @@
 //! executor; tasks of the same artifact that arrive meanwhile wait for the same load.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 use vyr_core::artifact::{HostPattern, Manifest, Store, TrustKeys};
-use vyr_core::digest::Digest;
+use vyr_core::digest::{Digest, DigestMap};
 use vyr_core::limits::{ShardLimits, TaskLimits};
 use vyr_core::task::Kind;
 use wasmtime::component::{InstancePre, Linker};
@@ -121,7 +120,7 @@ pub(crate) struct Loader {
     sources: Sources,
     cap: TaskLimits,
     loaded_max: usize,
-    cells: RefCell<HashMap<Digest, Entry>>,
+    cells: RefCell<DigestMap<Entry>>,
     clock: std::cell::Cell<u64>,
     idle_count: Rc<IdleCount>,
 }

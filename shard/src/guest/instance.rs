@@ -123,7 +123,7 @@ impl IdleInstances {
             return;
         }
         instance.store.data_mut().detach();
-        instance.idle_since_ns = clock::monotonic_ns();
+        instance.idle_since_ns = clock::coarse_ns();
         self.instances.borrow_mut().push(instance);
         self.count.count.set(self.count.get() + 1);
     }

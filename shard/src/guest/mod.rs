@@ -1,6 +1,7 @@
 //! The host side of one guest: what a task's store holds and which interfaces it offers.
 
 mod bindings;
+mod body;
 mod config;
 mod control;
 mod instance;
@@ -17,7 +18,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use wasmtime::Store;
-use wasmtime::component::{HasData, Linker, ResourceTable};
+use wasmtime::component::{HasData, Linker, Resource, ResourceTable, ResourceType};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use wasmtime_wasi_io::bindings::wasi::io;
@@ -160,6 +162,8 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<Guest>, Error> {
         .and_then(|()| io::poll::add_to_linker::<_, Handles>(&mut linker, handles))
         .and_then(|()| io::streams::add_to_linker::<_, Handles>(&mut linker, handles))
         .and_then(|()| wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker))
+        .and_then(|()| body::add_to_linker(&mut linker))
+        .and_then(|()| drop_streams_at_once(&mut linker))
         .and_then(|()| keyvalue::add_to_linker(&mut linker))
         .and_then(|()| config::add_to_linker(&mut linker))
         .and_then(|()| telemetry::add_to_linker(&mut linker))
@@ -167,6 +171,24 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<Guest>, Error> {
             reason: format!("{error:#}"),
         })?;
     Ok(linker)
+}
+
+/// wasmtime waits for streams to cancel what they do before it drops them. Only those of files and sockets have
+/// anything to cancel, which guests do not get here; for all others that is three futures on the heap for nothing.
+fn drop_streams_at_once(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    let mut streams = linker.instance("wasi:io/streams@0.2.12")?;
+    let output = ResourceType::host::<DynOutputStream>();
+    streams.resource("output-stream", output, |mut store, handle| {
+        let stream = Resource::<DynOutputStream>::new_own(handle);
+        store.data_mut().table.delete(stream)?;
+        Ok(())
+    })?;
+    let input = ResourceType::host::<DynInputStream>();
+    streams.resource("input-stream", input, |mut store, handle| {
+        let stream = Resource::<DynInputStream>::new_own(handle);
+        store.data_mut().table.delete(stream)?;
+        Ok(())
+    })
 }
 
 fn handles(guest: &mut Guest) -> &mut ResourceTable {

@@ -5,10 +5,9 @@
 //! before another one needs it: until then a scraper sees their last counts.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 
-use vyr_core::digest::Digest;
+use vyr_core::digest::{Digest, DigestMap};
 use vyr_core::limits::ARTIFACT_LABELS_MAX;
 use vyr_core::metrics::{Counter, Metric, Registry, TimeCounter, Unit};
 use vyr_core::task::Status;
@@ -39,7 +38,7 @@ const LABEL_DIGITS: usize = 12;
 
 pub(super) struct PerArtifact {
     registry: Registry,
-    counts: RefCell<HashMap<Digest, Rc<Counts>>>,
+    counts: RefCell<DigestMap<Rc<Counts>>>,
     other: Rc<Counts>,
     /// Whether an artifact has found no label since [`PerArtifact::forget`].
     is_short: Cell<bool>,
@@ -65,16 +64,12 @@ impl PerArtifact {
     pub(super) fn executed(&self, task: &Task, time_ns: u64) {
         let counts = self.of(task.artifact);
         counts.execute.add_ns(time_ns);
-        self.computed(task);
+        counts.computed(task);
     }
 
     /// Counts the time for which a task's guest has held the core since this was called last.
     pub(super) fn computed(&self, task: &Task) {
-        let cpu_ns = task.control.cpu_ns();
-        let counted_ns = task.cpu_counted_ns.replace(cpu_ns);
-        self.of(task.artifact)
-            .cpu
-            .add_ns(cpu_ns.saturating_sub(counted_ns));
+        self.of(task.artifact).computed(task);
     }
 
     pub(super) fn ended(&self, task: &Task, status: Status) {
@@ -137,6 +132,12 @@ impl Counts {
             cpu: registry.time_counter(&CPU, &[artifact]),
             label,
         }
+    }
+
+    fn computed(&self, task: &Task) {
+        let cpu_ns = task.control.cpu_ns();
+        let counted_ns = task.cpu_counted_ns.replace(cpu_ns);
+        self.cpu.add_ns(cpu_ns.saturating_sub(counted_ns));
     }
 }
 

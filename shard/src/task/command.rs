@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::lifecycle::begin;
+use super::lifecycle::{begin, instantiated};
 use super::{Outcome, Task, TaskOutput};
 use crate::admission::Ticket;
 use crate::artifact::Loaded;
@@ -72,7 +72,7 @@ async fn guest_run(shard: &Rc<Shard>, task: &Rc<Task>, command: Command, ticket:
     let loaded = command.loaded;
     let guest = async {
         let instance = loaded.command()?.instantiate_async(&mut store).await?;
-        running.instantiated();
+        instantiated(shard, task);
         instance.wasi_cli_run().call_run(&mut store).await
     };
     let ended = Guarded::new(guest, control).await;

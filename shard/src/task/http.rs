@@ -7,21 +7,20 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::oneshot;
 use vyr_core::problem::Code;
 use wasmtime::Store;
 use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use super::lifecycle::begin;
+use super::lifecycle::{begin, instantiated};
 use super::{Outcome, Task};
 use crate::admission::Ticket;
 use crate::artifact::Loaded;
@@ -81,11 +80,15 @@ where
         }
         None => Source::Fresh(new_store(shard, task, &loaded)),
     };
-    let (sender, mut receiver) = oneshot::channel();
+    let place = Place::default();
     let mut view = source.store().data_mut().http();
     let resources = view
         .new_incoming_request(Scheme::Http, request)
-        .and_then(|request| Ok((request, view.new_response_outparam(sender)?)));
+        .and_then(|request| {
+            let place = place.clone();
+            let outparam = view.new_response_outparam_from_callback(move |it| place.put(it))?;
+            Ok((request, outparam))
+        });
     let (request, outparam) = match resources {
         Ok(resources) => resources,
         Err(error) => {
@@ -93,9 +96,8 @@ where
             return None;
         }
     };
-    let running = Rc::new(running);
     let guest = {
-        let (running, loaded) = (Rc::clone(&running), Rc::clone(&loaded));
+        let (shard, task, loaded) = (Rc::clone(shard), Rc::clone(task), Rc::clone(&loaded));
         async move {
             let mut instance = match source {
                 Source::Idle(instance) => instance,
@@ -104,7 +106,7 @@ where
                     HttpInstance::new(store, proxy)
                 }
             };
-            running.instantiated();
+            instantiated(&shard, &task);
             let handler = instance.proxy.wasi_http_incoming_handler();
             handler
                 .call_handle(&mut instance.store, request, outparam)
@@ -113,16 +115,18 @@ where
         }
     };
     let mut guest = Guarded::new(guest, control);
+    // Only the guest puts a response there, so it is enough to look when the guest has been polled.
     let first = poll_fn(|context| match Pin::new(&mut guest).poll(context) {
         Poll::Ready(ended) => Poll::Ready(First::Ended(ended)),
-        Poll::Pending => Pin::new(&mut receiver)
-            .poll(context)
-            .map(|response| First::Response(response.ok())),
+        Poll::Pending => match place.take() {
+            Some(response) => Poll::Ready(First::Response(response)),
+            None => Poll::Pending,
+        },
     })
     .await;
     let response = match first {
         First::Ended(ended) => {
-            let response = receiver.try_recv().ok();
+            let response = place.take();
             note_status(task, response.as_ref());
             running.finish_guest(ended, |instance| {
                 loaded.idle.give_back(instance);
@@ -130,7 +134,7 @@ where
             });
             response
         }
-        First::Response(Some(response)) => {
+        First::Response(response) => {
             let outcome = judge(Some(&response));
             note_status(task, Some(&response));
             rt::spawn(async move {
@@ -141,14 +145,6 @@ where
                 });
             });
             Some(response)
-        }
-        First::Response(None) => {
-            let ended = guest.await;
-            running.finish_guest(ended, |instance| {
-                loaded.idle.give_back(instance);
-                judge(None)
-            });
-            None
         }
     };
     if task.error().is_some() {
@@ -166,8 +162,25 @@ where
 
 enum First<T> {
     Ended(T),
-    /// `None` when the guest gave the means to respond away without using it.
-    Response(Option<GuestResponse>),
+    Response(GuestResponse),
+}
+
+/// Where a guest puts its response.
+#[derive(Clone, Default)]
+struct Place(Arc<Mutex<Option<GuestResponse>>>);
+
+impl Place {
+    fn put(&self, response: GuestResponse) {
+        *self.lock() = Some(response);
+    }
+
+    fn take(&self) -> Option<GuestResponse> {
+        self.lock().take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<GuestResponse>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Bytes of a response's body as HTTP sends it, if they are known before (RFC 9112, 6.3).

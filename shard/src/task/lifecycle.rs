@@ -18,8 +18,6 @@ use crate::ticker;
 pub(crate) struct Running {
     shard: Rc<Shard>,
     task: Rc<Task>,
-    /// When the guest began to execute, monotonic; 0 before.
-    executing_ns: Cell<u64>,
     finished: Cell<bool>,
     _turn: Turn,
     _ticking: ticker::Running,
@@ -46,13 +44,13 @@ pub(crate) async fn begin(shard: &Rc<Shard>, task: &Rc<Task>, ticket: Ticket) ->
     match turn {
         Ok(turn) => {
             queued.left.set(true);
-            task.set_running();
-            left_queue(shard, task, task.started_ns.get(), None);
+            let now_ns = clock::monotonic_ns();
+            task.set_running(now_ns, unix_ms(shard, now_ns));
+            left_queue(shard, task, now_ns, None);
             shard.watch.add(task);
             Some(Running {
                 shard: Rc::clone(shard),
                 task: Rc::clone(task),
-                executing_ns: Cell::new(0),
                 finished: Cell::new(false),
                 _turn: turn,
                 _ticking: shard.ticker.running(),
@@ -65,28 +63,24 @@ pub(crate) async fn begin(shard: &Rc<Shard>, task: &Rc<Task>, ticket: Ticket) ->
     }
 }
 
-impl Running {
-    /// The instance is made and the guest begins to execute.
-    pub(crate) fn instantiated(&self) {
-        let started_ns = self.task.started_ns.get();
-        let ended_ns = clock::monotonic_ns();
-        self.task.set_instantiated(ended_ns - started_ns);
-        self.shard
-            .metrics
-            .instantiated(self.task.kind, ended_ns - started_ns);
-        self.shard
-            .steps
-            .instantiated(&self.task, started_ns, ended_ns, None);
-        self.executing_ns.set(ended_ns);
-    }
+/// The task's instance is made and its guest begins to execute.
+pub(crate) fn instantiated(shard: &Shard, task: &Task) {
+    let started_ns = task.started_ns.get();
+    let ended_ns = clock::monotonic_ns();
+    task.set_instantiated(ended_ns - started_ns);
+    shard.metrics.instantiated(task.kind, ended_ns - started_ns);
+    shard.steps.instantiated(task, started_ns, ended_ns, None);
+    task.executing_ns.set(ended_ns);
+}
 
+impl Running {
     /// Ends the task as its guest's future ended.
     pub(crate) fn finish(&self, outcome: Outcome) {
         self.finished.set(true);
         let (shard, task) = (&self.shard, &self.task);
         shard.watch.remove(task.id);
         shard.line.guest_ran(task.control.cpu_ns());
-        let started_ns = self.executing_ns.get();
+        let started_ns = task.executing_ns.get();
         let ended_ns = clock::monotonic_ns();
         if started_ns > 0 {
             task.set_executed(ended_ns - started_ns);
@@ -100,7 +94,7 @@ impl Running {
                 .steps
                 .instantiated(task, begun_ns, ended_ns, outcome.code());
         }
-        end(&self.shard, &self.task, outcome);
+        end(shard, task, outcome, ended_ns);
     }
 
     /// Ends the task as its guest's call ended; `outcome` judges what the guest returned.
@@ -129,8 +123,9 @@ impl Queued {
     fn end(&self, outcome: Outcome) {
         self.left.set(true);
         let (shard, task) = (&self.shard, &self.task);
-        left_queue(shard, task, clock::monotonic_ns(), outcome.code());
-        end(shard, task, outcome);
+        let ended_ns = clock::monotonic_ns();
+        left_queue(shard, task, ended_ns, outcome.code());
+        end(shard, task, outcome, ended_ns);
     }
 }
 
@@ -163,9 +158,12 @@ fn abandoned(task: &Task) -> Outcome {
     )
 }
 
-fn end(shard: &Shard, task: &Task, outcome: Outcome) {
-    let ended_ns = clock::monotonic_ns();
-    if task.finish(outcome) {
+fn unix_ms(shard: &Shard, monotonic_ns: u64) -> u64 {
+    shard.steps.unix_ns(monotonic_ns) / 1_000_000
+}
+
+fn end(shard: &Shard, task: &Task, outcome: Outcome, ended_ns: u64) {
+    if task.finish(outcome, unix_ms(shard, ended_ns)) {
         task.bindings.borrow_mut().release();
         shard.metrics.task_ended(task, ended_ns - task.received_ns);
         shard.table.ended(task, ended_ns);

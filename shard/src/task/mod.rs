@@ -26,7 +26,6 @@ pub(crate) use outcome::Outcome;
 pub(crate) use table::Table;
 pub(crate) use watch::Watch;
 
-use crate::clock;
 use crate::guest::{Control, Kept, Pipe, Stop};
 use crate::state::TaskBindings;
 use crate::steps::Subject;
@@ -54,6 +53,8 @@ pub struct Task {
     pub(crate) accepted_ns: u64,
     /// When its turn came, monotonic; 0 before.
     pub(crate) started_ns: Cell<u64>,
+    /// When its guest began to execute, monotonic; 0 before.
+    pub(crate) executing_ns: Cell<u64>,
     /// CPU time of its guest that the artifact's metrics have already.
     pub(crate) cpu_counted_ns: Cell<u64>,
 }
@@ -95,6 +96,7 @@ pub(crate) struct NewTask {
     pub(crate) bindings: TaskBindings,
     pub(crate) cold: bool,
     pub(crate) received_ns: u64,
+    pub(crate) accepted_ns: u64,
     pub(crate) exchange: Option<Exchange>,
 }
 
@@ -124,8 +126,9 @@ impl Task {
             changed: Notify::new(),
             exchange: Cell::new(new.exchange),
             received_ns: new.received_ns,
-            accepted_ns: clock::monotonic_ns(),
+            accepted_ns: new.accepted_ns,
             started_ns: Cell::new(0),
+            executing_ns: Cell::new(0),
             cpu_counted_ns: Cell::new(0),
         }
     }
@@ -254,14 +257,14 @@ impl Task {
         self.log.len() + self.kept_output().map_or(0, |kept| kept.len())
     }
 
-    pub(crate) fn set_running(&self) {
-        let now = clock::monotonic_ns();
-        self.started_ns.set(now);
+    /// Its turn came at `now_ns`, in Unix time `now_unix_ms`.
+    pub(crate) fn set_running(&self, now_ns: u64, now_unix_ms: u64) {
+        self.started_ns.set(now_ns);
         let mut progress = self.progress.borrow_mut();
         debug_assert_eq!(progress.status, Status::Queued);
         progress.status = Status::Running;
-        progress.started_ms = Some(clock::unix_ns() / 1_000_000);
-        progress.usage.queue_us = (now - self.accepted_ns) / 1000;
+        progress.started_ms = Some(now_unix_ms);
+        progress.usage.queue_us = (now_ns - self.accepted_ns) / 1000;
     }
 
     pub(crate) fn set_instantiated(&self, took_ns: u64) {
@@ -277,7 +280,7 @@ impl Task {
     }
 
     /// The only way to a terminal status; a task that has one keeps it.
-    pub(crate) fn finish(&self, outcome: Outcome) -> bool {
+    pub(crate) fn finish(&self, outcome: Outcome, ended_unix_ms: u64) -> bool {
         let mut progress = self.progress.borrow_mut();
         if progress.status.is_terminal() {
             debug_assert!(false, "task {} ended twice", self.id);
@@ -286,7 +289,7 @@ impl Task {
         progress.status = outcome.status;
         progress.exit_code = outcome.exit_code;
         progress.error = outcome.error;
-        progress.ended_ms = Some(clock::unix_ns() / 1_000_000);
+        progress.ended_ms = Some(ended_unix_ms);
         progress.usage.cpu_us = self.control.cpu_ns() / 1000;
         progress.usage.memory_peak_bytes = self.control.memory_peak_bytes();
         drop(progress);

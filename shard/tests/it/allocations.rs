@@ -17,9 +17,9 @@ use vyr_shard::Shard;
 use crate::support::*;
 
 /// Allocations of one warm HTTP task with a fresh instance, its request and its response included.
-const FRESH_MAX: u64 = 92;
+const FRESH_MAX: u64 = 78;
 /// The same with an instance that is used again.
-const REUSED_MAX: u64 = 59;
+const REUSED_MAX: u64 = 45;
 
 struct Counting;
 

@@ -24,7 +24,9 @@ use tokio::sync::{oneshot, watch};
 use vyr_core::artifact::HostPattern;
 use vyr_core::digest::Digest;
 use vyr_core::trace::{Exchange, Method, ShortText, SpanId, TraceContext};
-use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpHooks};
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, Result, WasiBody, WasiHttpHooks,
+};
 
 pub(crate) use client::Client;
 use permit::Permit;
@@ -36,6 +38,9 @@ use crate::steps::{Steps, Subject};
 
 /// Carries a trace from one process to the next (W3C Trace Context).
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// What a guest neither sees nor sets: it concerns the connection.
+static FORBIDDEN_HEADERS: [HeaderName; 9] = DEFAULT_FORBIDDEN_HEADERS;
 
 /// What a guest sends its requests with.
 pub(crate) struct Outgoing {
@@ -195,6 +200,11 @@ impl Outgoing {
 }
 
 impl WasiHttpHooks for Outgoing {
+    /// As wasmtime has it, but the list is not made anew for each header.
+    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
+        FORBIDDEN_HEADERS.contains(name)
+    }
+
     fn send_request(
         &mut self,
         mut request: http::Request<WasiBody>,
