@@ -1,7 +1,8 @@
 //! Who may run now, who waits, who is turned away.
 //!
 //! At most `running_max` tasks run, at most `queued_max` wait, in order of arrival; one more is
-//! refused at once, so that a client learns of overload while it can still go elsewhere.
+//! refused at once, so that a client learns of overload while it can still go elsewhere. HTTP requests stand in
+//! [line](crate::line) before.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -40,6 +41,15 @@ impl Admission {
     }
 
     pub(crate) fn admit(self: &Rc<Self>) -> Result<Ticket, Error> {
+        self.check_room()?;
+        self.queued.set(self.queued.get() + 1);
+        Ok(Ticket {
+            admission: Rc::clone(self),
+        })
+    }
+
+    /// Whether one more would be admitted now.
+    pub(crate) fn check_room(&self) -> Result<(), Error> {
         if self.closed.get() {
             return Err(Error::Overloaded {
                 reason: "the node is stopping".into(),
@@ -51,10 +61,7 @@ impl Admission {
                 reason: format!("the shard has {} tasks waiting, its bound", self.queued_max),
             });
         }
-        self.queued.set(self.queued.get() + 1);
-        Ok(Ticket {
-            admission: Rc::clone(self),
-        })
+        Ok(())
     }
 
     /// Admits nothing from now on.
@@ -64,6 +71,13 @@ impl Admission {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.get()
+    }
+
+    /// Tasks that would get their turn at once.
+    pub(crate) fn free_turns(&self) -> usize {
+        self.turns
+            .available_permits()
+            .saturating_sub(self.queued.get())
     }
 
     pub(crate) fn queued(&self) -> usize {

@@ -2,7 +2,8 @@
 //!
 //! The requests that are there are read first. Then guests begin, one after the other, for about a slice; those
 //! that are left wait for the next pass, and the executor looks at its I/O in between. So nothing that the I/O brings waits for
-//! all the requests there are, and none of them waits unseen in its socket.
+//! all the requests there are, and none of them waits unseen in its socket. Guests that have begun and went on in the last pass,
+//! for instance because more of their bodies came, had their part of the slice: what has begun ends before more begins.
 //!
 //! Requests begin in order while none has waited for longer than it may. Once one has, the shard has more than
 //! it can serve in time: then the newest begin, which are in time, and those that waited too long are refused.
@@ -14,21 +15,21 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::clock;
 use crate::error::Error;
-use crate::ticker::TICK;
-
-/// How long guests begin before the others wait for the next pass, nanoseconds.
-const SLICE_NS: u64 = TICK.as_nanos() as u64;
+use crate::guest::Slice;
+use crate::rt;
+use crate::ticker::{SLICE_NS, TICK};
 
 /// More requests are let go together by so many, while all of them begin.
 const TOGETHER_STEP: usize = 8;
 const TOGETHER_MAX: usize = 256;
 
 /// What a refusal costs the shard, from reading the request to sending the answer, nanoseconds.
-const REFUSAL_NS: u64 = 10_000;
+const REFUSAL_NS: u64 = 20_000;
 
 /// Guests' time for each unit of time spent on refusals. Clients that are refused come back; without a bound a
 /// shard with very brief guests would do nothing but refuse.
@@ -46,15 +47,29 @@ pub(crate) struct Line {
     refused_below: Cell<u64>,
     /// How many are let go in a pass.
     together: Cell<usize>,
-    /// Guests that have begun in this pass, and when the first did.
-    begun: Cell<usize>,
-    begun_at_ns: Cell<u64>,
-    /// Whether someone who was let go in this pass came back: the slice was over.
-    came_back: Cell<bool>,
+    /// Of the shard's guests.
+    slice: Arc<Slice>,
+    pass: Cell<Pass>,
     /// What may be spent on refusals.
     budget_ns: Cell<u64>,
     /// Of the task that lets go, while it sleeps.
     gate: RefCell<Option<Waker>>,
+}
+
+/// From one time that requests are let go to the next.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pass {
+    /// How long guests may begin in it.
+    slice_ns: u64,
+    /// [`Slice::brief_ns`] when it began, when its first guest began, and when its last did.
+    brief_ns: u64,
+    first_brief_ns: u64,
+    last_brief_ns: u64,
+    /// Guests that have begun in it, and when the first did.
+    begun: usize,
+    first_ns: u64,
+    /// Whether someone who was let go came back: the slice was over.
+    came_back: bool,
 }
 
 struct Waiting {
@@ -78,16 +93,15 @@ enum LetGo {
 }
 
 impl Line {
-    pub(crate) fn new(wait_ms_max: u64) -> Rc<Self> {
+    pub(crate) fn new(wait_ms_max: u64, slice: Arc<Slice>) -> Rc<Self> {
         Rc::new(Self {
             wait_ns_max: wait_ms_max.saturating_mul(1_000_000),
             waiting: RefCell::default(),
             next_number: Cell::new(0),
             refused_below: Cell::new(0),
             together: Cell::new(TOGETHER_STEP),
-            begun: Cell::new(0),
-            begun_at_ns: Cell::new(0),
-            came_back: Cell::new(false),
+            slice,
+            pass: Cell::default(),
             budget_ns: Cell::new(0),
             gate: RefCell::default(),
         })
@@ -116,49 +130,60 @@ impl Line {
         self.waiting.borrow().len()
     }
 
-    /// Lets requests go, one pass after the other while any wait; never ends.
-    pub(crate) async fn let_go(self: Rc<Self>) {
-        poll_fn(|context| {
-            if self.length() > 0 {
-                self.pass(clock::monotonic_ns());
-            }
-            if self.length() > 0 {
-                // Behind those who were let go.
-                context.waker().wake_by_ref();
-            } else {
-                *self.gate.borrow_mut() = Some(context.waker().clone());
-            }
-            Poll::Pending
-        })
-        .await
-    }
-
-    fn pass(&self, now_ns: u64) {
-        let begun = self.begun.replace(0);
-        self.together.set(if self.came_back.replace(false) {
-            begun
-        } else {
-            (self.together.get() + TOGETHER_STEP).min(TOGETHER_MAX)
-        });
-        if self.is_late(now_ns, VecDeque::front) {
-            for _ in 0..self.together.get() {
-                if self.is_late(now_ns, VecDeque::back) {
-                    break;
+    /// Lets requests go, one pass after the other while any wait; never ends. `free_turns` tells how many would begin at
+    /// once.
+    pub(crate) async fn let_go(self: Rc<Self>, free_turns: impl Fn() -> usize) {
+        loop {
+            poll_fn(|context| {
+                if self.length() > 0 {
+                    return Poll::Ready(());
                 }
-                self.wake(VecDeque::pop_back);
-            }
-            self.refuse(now_ns);
-        } else {
-            for _ in 0..self.together.get() {
-                self.wake(VecDeque::pop_front);
+                *self.gate.borrow_mut() = Some(context.waker().clone());
+                Poll::Pending
+            })
+            .await;
+            let free = free_turns();
+            self.pass(clock::monotonic_ns(), free);
+            if free > 0 {
+                // Behind those who were let go.
+                rt::yield_now().await;
+            } else {
+                rt::sleep(TICK).await;
             }
         }
     }
 
-    /// Refuses those that have waited for too long, the oldest first: within the budget, or for a slice when nobody is left who
-    /// is in time.
-    fn refuse(&self, now_ns: u64) {
+    /// Lets `most` go at most.
+    fn pass(&self, now_ns: u64, most: usize) {
+        let last = self.pass.get();
+        let brief_ns = self.slice.brief_ns();
+        let went_on_ns = brief_ns - last.brief_ns - (last.last_brief_ns - last.first_brief_ns);
+        self.pass.set(Pass {
+            slice_ns: SLICE_NS.saturating_sub(went_on_ns),
+            brief_ns,
+            first_brief_ns: brief_ns,
+            last_brief_ns: brief_ns,
+            ..Pass::default()
+        });
+        self.together.set(if last.came_back {
+            last.begun
+        } else {
+            (self.together.get() + TOGETHER_STEP).min(TOGETHER_MAX)
+        });
+        let most = most.min(self.together.get());
+        if !self.is_late(now_ns, VecDeque::front) {
+            for _ in 0..most {
+                self.wake(VecDeque::pop_front);
+            }
+            return;
+        }
         let nobody_in_time = self.is_late(now_ns, VecDeque::back);
+        for _ in 0..most {
+            if self.is_late(now_ns, VecDeque::back) {
+                break;
+            }
+            self.wake(VecDeque::pop_back);
+        }
         let mut budget_ns = if nobody_in_time {
             SLICE_NS
         } else {
@@ -191,14 +216,19 @@ impl Line {
         if number < self.refused_below.get() {
             return LetGo::Refused;
         }
-        let begun = self.begun.get();
-        if begun == 0 {
-            self.begun_at_ns.set(now_ns);
-        } else if now_ns - self.begun_at_ns.get() >= SLICE_NS {
-            self.came_back.set(true);
+        let mut pass = self.pass.get();
+        let brief_ns = self.slice.brief_ns();
+        if pass.begun == 0 {
+            pass.first_ns = now_ns;
+            pass.first_brief_ns = brief_ns;
+        } else if now_ns - pass.first_ns >= pass.slice_ns {
+            pass.came_back = true;
+            self.pass.set(pass);
             return LetGo::ComesBack;
         }
-        self.begun.set(begun + 1);
+        pass.last_brief_ns = brief_ns;
+        pass.begun += 1;
+        self.pass.set(pass);
         LetGo::Begins
     }
 
@@ -291,7 +321,7 @@ impl Drop for Place<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
     use std::task::Wake;
 
     const SECOND_NS: u64 = 1_000_000_000;
@@ -322,7 +352,7 @@ mod tests {
     impl Shard {
         fn new(guest_ns: u64) -> Self {
             Self {
-                line: Line::new(WAIT_NS_MAX / 1_000_000),
+                line: Line::new(WAIT_NS_MAX / 1_000_000, Arc::default()),
                 woken: Arc::default(),
                 guest_ns,
                 now_ns: SECOND_NS,
@@ -346,7 +376,7 @@ mod tests {
         /// One pass; how many have left the line in it.
         fn pass(&mut self) -> usize {
             let before = self.line.length();
-            self.line.pass(self.now_ns);
+            self.line.pass(self.now_ns, usize::MAX);
             let woken = std::mem::take(&mut *self.woken.lock().expect("one thread"));
             for number in woken {
                 let since_ns = self.came_ns[number as usize];
@@ -450,6 +480,21 @@ mod tests {
     }
 
     #[test]
+    fn fewer_begin_while_others_go_on() {
+        let mut shard = Shard::new(50_000);
+        for _ in 0..60 {
+            shard.come(SECOND_NS);
+        }
+        let mut begun = || {
+            shard.line.slice.count(800_000);
+            let before = shard.waited_ns.len();
+            shard.pass();
+            shard.waited_ns.len() - before
+        };
+        assert_eq!([begun(), begun(), begun()], [4, 4, 4]);
+    }
+
+    #[test]
     fn long_guests_begin_one_in_a_pass() {
         let mut shard = Shard::new(3_000_000);
         for _ in 0..20 {
@@ -463,7 +508,7 @@ mod tests {
 
     #[test]
     fn who_leaves_the_line_is_not_let_go() {
-        let line = Line::new(5);
+        let line = Line::new(5, Arc::default());
         let mut place = Box::pin(line.turn(0));
         assert!(poll_once(&mut place).is_none());
         assert_eq!(line.length(), 1);

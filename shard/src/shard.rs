@@ -167,6 +167,7 @@ impl Shard {
             ),
             StateIdSource::new(config.number, config.life, seed.rotate_left(32)),
         );
+        let line = Line::new(config.limits.request_wait_ms_max, ticker.slice());
         let shard = Rc::new(Self {
             ticker,
             table: Table::new(&config.limits),
@@ -185,7 +186,7 @@ impl Shard {
             life: config.life,
             limits: config.limits,
             task_cap: config.task_cap,
-            line: Line::new(config.limits.request_wait_ms_max),
+            line,
             admission: Admission::new(&config.limits),
             loader,
             store,
@@ -195,7 +196,8 @@ impl Shard {
             submissions: RefCell::new(Submissions::new(config.limits.idempotency_keys_max)),
             engine,
         });
-        rt::spawn(Rc::clone(&shard.line).let_go());
+        let admission = Rc::clone(&shard.admission);
+        rt::spawn(Rc::clone(&shard.line).let_go(move || admission.free_turns()));
         let weak = Rc::downgrade(&shard);
         rt::spawn(async move {
             while let Some(shard) = weak.upgrade() {
@@ -424,6 +426,7 @@ impl Shard {
     where
         B: Body<Data = Bytes, Error = BodyError> + Send + 'static,
     {
+        self.counted(self.admission.check_room())?;
         let turn_ns = self.counted(self.line.turn(arrival.received_ns).await)?;
         let (loaded, cold) = self.load(artifact).await?;
         loaded.http()?;

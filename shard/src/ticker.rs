@@ -18,6 +18,8 @@ use crate::guest::Slice;
 
 /// Length of one epoch.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
+/// How long a guest computes before others have their turn, nanoseconds.
+pub(crate) const SLICE_NS: u64 = TICK.as_nanos() as u64;
 /// How often guests are looked at while none computes for longer than a tick.
 const LOOK: Duration = Duration::from_millis(4);
 /// Ticks without a guest that computes for longer than one after which the thread only looks.

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::clock::monotonic_ns;
+use crate::ticker::SLICE_NS;
 
 /// Why a guest is ended from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,8 @@ pub(crate) struct Control {
 pub(crate) struct Slice {
     /// Monotonic; 0 between slices.
     started_ns: AtomicU64,
+    /// The slices of brief guests, together.
+    brief_ns: AtomicU64,
 }
 
 impl Slice {
@@ -68,6 +71,16 @@ impl Slice {
             0 => 0,
             started_ns => monotonic_ns().saturating_sub(started_ns),
         }
+    }
+
+    /// How long guests have held the core so far that have not computed for longer than a slice: the others take
+    /// turns.
+    pub(crate) fn brief_ns(&self) -> u64 {
+        self.brief_ns.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count(&self, brief_ns: u64) {
+        self.brief_ns.fetch_add(brief_ns, Ordering::Relaxed);
     }
 }
 
@@ -170,7 +183,10 @@ impl Control {
     fn leave_slice(&self) {
         let slice_ns = self.slice.length_ns();
         self.slice.started_ns.store(0, Ordering::Relaxed);
-        self.cpu_ns.fetch_add(slice_ns, Ordering::Relaxed);
+        let before_ns = self.cpu_ns.fetch_add(slice_ns, Ordering::Relaxed);
+        if before_ns < SLICE_NS {
+            self.slice.count(slice_ns);
+        }
     }
 }
 

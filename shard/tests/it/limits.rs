@@ -135,6 +135,34 @@ fn a_full_queue_refuses_and_recovers() {
 }
 
 #[test]
+fn a_request_waits_for_a_turn_only_so_long() {
+    let limits = ShardLimits {
+        running_max: 1,
+        request_wait_ms_max: 50,
+        ..ShardLimits::default()
+    };
+    on_each_executor(limits, async |shard| {
+        let probe = probe(&shard).await;
+        let sleep = submit(&shard, probe, &["sleep", "60000"]);
+        let sleeper = shard.submit(sleep).await.expect("it runs").task;
+        until("it runs", || shard.running() == 1).await;
+        let hello = async || {
+            let arrival = shard.arrival(None);
+            shard.invoke(&probe, get("/hello"), arrival).await
+        };
+        let begun = Instant::now();
+        let refused = hello().await.err().expect("it is refused");
+        assert_eq!(refused.code(), Code::Overloaded);
+        assert!(begun.elapsed() >= Duration::from_millis(50));
+        assert_eq!(shard.queued(), 0);
+        sleeper.cancel();
+        ended(&sleeper).await;
+        let (_, response) = hello().await.expect("there is a turn");
+        text(response.expect("a response")).await;
+    });
+}
+
+#[test]
 fn ended_tasks_are_forgotten_within_bounds() {
     let limits = ShardLimits {
         finished_max: 3,
