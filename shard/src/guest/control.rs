@@ -163,15 +163,17 @@ impl Control {
         cell.store(sum_bytes, Ordering::Relaxed);
     }
 
-    /// At each epoch: whether the guest may go on.
-    pub(crate) fn check_slice(&self) -> Result<(), Stopped> {
-        if self.cpu_ns() + self.slice.length_ns() > self.cpu_ns_max {
+    /// At each epoch: whether the guest that runs has had its slice. An epoch may come when it has just begun, and who gives
+    /// way waits for its turn among those who compute for long.
+    pub(crate) fn check_slice(&self) -> Result<bool, Stopped> {
+        let slice_ns = self.slice.length_ns();
+        if self.cpu_ns() + slice_ns > self.cpu_ns_max {
             self.stop(Stop::CpuTime);
         }
         if self.stopped().is_some() {
             Err(Stopped)
         } else {
-            Ok(())
+            Ok(slice_ns >= SLICE_NS / 2)
         }
     }
 
@@ -266,6 +268,18 @@ mod tests {
         control.stop(Stop::Cancelled);
         assert_eq!(control.stopped(), Some(Stop::WallTime));
         assert!(control.check_slice().is_err());
+    }
+
+    #[test]
+    fn who_has_just_begun_does_not_give_way() {
+        let control = Control::new(1000, Arc::default());
+        // The thread may be interrupted in between, but not each time.
+        assert!((0..100).any(|_| {
+            control.enter_slice();
+            matches!(control.check_slice(), Ok(false))
+        }));
+        std::thread::sleep(std::time::Duration::from_nanos(SLICE_NS));
+        assert!(matches!(control.check_slice(), Ok(true)));
     }
 
     #[test]

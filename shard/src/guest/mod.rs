@@ -253,7 +253,9 @@ pub(crate) fn store(
     store.set_hostcall_fuel(GUEST_CALL_BYTES_MAX);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|context| {
-        context.data().control.check_slice()?;
+        if !context.data().control.check_slice()? {
+            return Ok(wasmtime::UpdateDeadline::Continue(1));
+        }
         EPOCH_YIELDS.set(EPOCH_YIELDS.get() + 1);
         Ok(wasmtime::UpdateDeadline::YieldCustom(
             1,
