@@ -8,7 +8,7 @@
 //! Requests begin in order while none has waited for longer than it may. Once one has, the shard has more than
 //! it can serve in time: then the newest begin, which are in time, and those that waited too long are refused.
 //! Refusing takes a good part of the time of a brief guest, so it has a budget; who is over it waits on to be refused, until there is
-//! budget again or nobody else.
+//! budget again or nobody is left who is in time.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -177,9 +177,10 @@ impl Line {
             }
             return;
         }
+        // Then the newest begin all the same: a shard that only refused would never catch up.
         let nobody_in_time = self.is_late(now_ns, VecDeque::back);
         for _ in 0..most {
-            if self.is_late(now_ns, VecDeque::back) {
+            if !nobody_in_time && self.is_late(now_ns, VecDeque::back) {
                 break;
             }
             self.wake(VecDeque::pop_back);
@@ -447,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn when_no_more_come_those_that_waited_too_long_are_refused_at_once() {
+    fn when_nobody_is_in_time_some_begin_and_many_are_refused() {
         let mut shard = Shard::new(100_000);
         for _ in 0..1000 {
             shard.come(SECOND_NS);
@@ -455,13 +456,9 @@ mod tests {
         while shard.line.length() > 0 {
             shard.pass();
         }
-        assert!(shard.waited_ns.len() >= 30, "{}", shard.waited_ns.len());
-        assert_eq!(shard.waited_ns.len() as u64 + shard.refused, 1000);
-        let took_ns = shard.now_ns - SECOND_NS;
-        assert!(
-            took_ns < 2 * WAIT_NS_MAX + 1000 * REFUSAL_NS,
-            "{took_ns} ns"
-        );
+        let served = shard.waited_ns.len() as u64;
+        assert!((100..500).contains(&served), "{served} were served");
+        assert_eq!(served + shard.refused, 1000);
     }
 
     #[test]

@@ -241,7 +241,7 @@ fn few_or_many(
 /// Peak first, then three times as much.
 fn overload(recorder: &mut Recorder<'_>) -> Result<(), Error> {
     const EVENTS: usize = 100;
-    const WAIT_MS_MAX: u64 = 10;
+    const WAIT_MS_MAX: u64 = 5;
     recorder.describe(format!(
         "{OVERLOAD} times the peak rate; clients with 256 connections, and with 2048 on a node with \
          request_wait_ms_max = {WAIT_MS_MAX}; hello, and event-transform with {EVENTS} events. Accepted: from sent to answered, \
