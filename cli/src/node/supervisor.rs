@@ -27,6 +27,9 @@ const START_TIME_MAX: Duration = Duration::from_secs(30);
 const DRAIN_GRACE: Duration = Duration::from_secs(3);
 /// Longest path of a Unix socket on Linux, without the terminating NUL.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// mimalloc's option. Committed as a whole, its arenas are backed by huge pages, each of which counts against a shard that uses a
+/// few kilobytes of it; committed as it is used, an idle shard has 17 MiB less and a task takes no more CPU time.
+const EAGER_COMMIT: &str = "MIMALLOC_ARENA_EAGER_COMMIT";
 
 enum Event {
     Ready {
@@ -342,6 +345,10 @@ fn start(
         .process_group(0)
         // With it, every error of a guest would cost a backtrace of the host.
         .env("RUST_LIB_BACKTRACE", "0")
+        .env(
+            EAGER_COMMIT,
+            std::env::var_os(EAGER_COMMIT).unwrap_or("0".into()),
+        )
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
