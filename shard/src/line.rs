@@ -8,7 +8,7 @@
 //! Requests begin in order while none has waited for longer than it may. Once one has, the shard has more than
 //! it can serve in time: then the newest begin, which are in time, and those that waited too long are refused.
 //! Refusing takes a good part of the time of a brief guest, so it has a budget; who is over it waits on to be refused, until there is
-//! budget again or nobody is left who is in time.
+//! budget again or no more requests come.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -61,6 +61,8 @@ pub(crate) struct Line {
 struct Pass {
     /// How long guests may begin in it.
     slice_ns: u64,
+    /// [`Line::next_number`] when it began.
+    next_number: u64,
     /// [`Slice::brief_ns`] when it began, when its first guest began, and when its last did.
     brief_ns: u64,
     first_brief_ns: u64,
@@ -160,6 +162,7 @@ impl Line {
         let went_on_ns = brief_ns - last.brief_ns - (last.last_brief_ns - last.first_brief_ns);
         self.pass.set(Pass {
             slice_ns: SLICE_NS.saturating_sub(went_on_ns),
+            next_number: self.next_number.get(),
             brief_ns,
             first_brief_ns: brief_ns,
             last_brief_ns: brief_ns,
@@ -179,13 +182,15 @@ impl Line {
         }
         // Then the newest begin all the same: a shard that only refused would never catch up.
         let nobody_in_time = self.is_late(now_ns, VecDeque::back);
+        let nobody_came = self.next_number.get() == last.next_number;
         for _ in 0..most {
             if !nobody_in_time && self.is_late(now_ns, VecDeque::back) {
                 break;
             }
             self.wake(VecDeque::pop_back);
         }
-        let mut budget_ns = if nobody_in_time {
+        // Those that are left of an overload need not wait for the budget: nobody else needs the time.
+        let mut budget_ns = if nobody_in_time && nobody_came {
             SLICE_NS
         } else {
             self.budget_ns.get()
