@@ -174,7 +174,7 @@ impl Default for OutgoingLimits {
 pub struct ShardLimits {
     /// Tasks that run at the same time.
     pub running_max: usize,
-    /// Tasks that wait for their turn; one more is refused.
+    /// Tasks that wait for their turn; one more is refused. HTTP requests wait on their connections before.
     pub queued_max: usize,
     /// How long a request may wait for its guest, milliseconds. While one has waited for longer, the newest begin
     /// first, and those that waited too long are refused, in a tenth of the guests' time at most.

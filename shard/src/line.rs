@@ -132,9 +132,8 @@ impl Line {
         self.waiting.borrow().len()
     }
 
-    /// Lets requests go, one pass after the other while any wait; never ends. `free_turns` tells how many would begin at
-    /// once.
-    pub(crate) async fn let_go(self: Rc<Self>, free_turns: impl Fn() -> usize) {
+    /// Lets requests go, one pass after the other while any wait; never ends. `room` tells how many may go.
+    pub(crate) async fn let_go(self: Rc<Self>, room: impl Fn() -> usize) {
         loop {
             poll_fn(|context| {
                 if self.length() > 0 {
@@ -144,11 +143,11 @@ impl Line {
                 Poll::Pending
             })
             .await;
-            let free = free_turns();
-            self.pass(clock::monotonic_ns(), free);
-            if free > 0 {
+            let most = room();
+            self.pass(clock::monotonic_ns(), most);
+            if most > 0 {
                 // Behind those who were let go.
-                rt::yield_now().await;
+                rt::look_at_io().await;
             } else {
                 rt::sleep(TICK).await;
             }
@@ -157,6 +156,10 @@ impl Line {
 
     /// Lets `most` go at most.
     fn pass(&self, now_ns: u64, most: usize) {
+        if most == 0 {
+            // All guests that may run wait for something: it is not the core that is short.
+            self.guest_ran(SLICE_NS);
+        }
         let last = self.pass.get();
         let brief_ns = self.slice.brief_ns();
         let went_on_ns = brief_ns - last.brief_ns - (last.last_brief_ns - last.first_brief_ns);

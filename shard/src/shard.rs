@@ -197,7 +197,7 @@ impl Shard {
             engine,
         });
         let admission = Rc::clone(&shard.admission);
-        rt::spawn(Rc::clone(&shard.line).let_go(move || admission.free_turns()));
+        rt::spawn(Rc::clone(&shard.line).let_go(move || admission.room_for_requests()));
         let weak = Rc::downgrade(&shard);
         rt::spawn(async move {
             while let Some(shard) = weak.upgrade() {
@@ -340,7 +340,7 @@ impl Shard {
             limits.wall_ms_max = wall_ms_max.min(self.task_cap.wall_ms_max);
         }
         let id = self.next_id(clock::monotonic_ns());
-        let ticket = self.counted(self.admission.admit())?;
+        let ticket = self.counted(self.admission.admit(Kind::Command))?;
         let (bindings, binds) = self
             .bind_all(id, &submit.bindings, &loaded, &limits)
             .await?;
@@ -432,7 +432,7 @@ impl Shard {
         loaded.http()?;
         let limits = loaded.limits;
         let id = self.next_id(turn_ns);
-        let ticket = self.counted(self.admission.admit())?;
+        let ticket = self.counted(self.admission.admit(Kind::Http))?;
         let (bindings, binds) = self.bind_all(id, bindings, &loaded, &limits).await?;
         let was_at_once = binds.is_empty() && !cold;
         let accepted_ns = if was_at_once {

@@ -39,7 +39,8 @@ pub use net::{ListenOptions, TcpListener, UnixListener};
 pub use stream::Stream;
 pub use task::{panics, spawn, take_longest_turn};
 pub use timer::{
-    Elapsed, Sleep, YieldNow, YieldToIo, sleep, sleep_until, timeout, yield_now, yield_to_io,
+    Elapsed, Sleep, YieldNow, YieldToIo, look_at_io, sleep, sleep_until, timeout, yield_now,
+    yield_to_io,
 };
 
 use std::panic::resume_unwind;

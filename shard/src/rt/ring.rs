@@ -187,13 +187,18 @@ impl Ring {
         self.looks.set(self.looks.get() + 1);
         let mut woken = Vec::new();
         let mut ended = Vec::new();
+        // Whatever fails, who was found to be ready is woken.
+        let mut looked = Ok(());
         let found = {
             let mut ring = self.ring.borrow_mut();
             ring.completion().disable_eventfd();
             let mut slots = self.slots.borrow_mut();
             let mut found = false;
             for _ in 0..ROUNDS_MAX {
-                let asked = submit(&mut ring)?;
+                let asked = submit(&mut ring).unwrap_or_else(|error| {
+                    looked = Err(error);
+                    false
+                });
                 for completion in ring.completion() {
                     found = true;
                     let key = Key::of(completion.user_data());
@@ -211,10 +216,10 @@ impl Ring {
             found
         };
         for (key, fd) in ended {
-            self.poll_descriptor(key, fd)?;
+            looked = looked.and(self.poll_descriptor(key, fd));
         }
         woken.into_iter().for_each(Waker::wake);
-        Ok(found)
+        looked.map(|()| found)
     }
 
     fn watch(&self, fd: RawFd) -> io::Result<Key> {
