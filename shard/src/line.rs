@@ -470,6 +470,28 @@ mod tests {
     }
 
     #[test]
+    fn beyond_the_budget_late_requests_are_refused_only_when_no_more_come() {
+        let mut shard = Shard::new(100_000);
+        let late_ns = SECOND_NS + 2 * WAIT_NS_MAX;
+        for _ in 0..200 {
+            shard.come(SECOND_NS);
+        }
+        let mut pass = |comes: bool, most: usize| {
+            if comes {
+                shard.come(SECOND_NS);
+            }
+            shard.line.budget_ns.set(0);
+            let before = shard.line.length();
+            shard.line.pass(late_ns, most);
+            before - shard.line.length() - most
+        };
+        let refused_in_a_slice = usize::try_from(SLICE_NS / REFUSAL_NS).expect("few");
+        assert_eq!(pass(true, 1), 0, "the core is short");
+        assert_eq!(pass(true, 0), refused_in_a_slice / 10, "turns are short");
+        assert_eq!(pass(false, 1), refused_in_a_slice, "nobody else comes");
+    }
+
+    #[test]
     fn a_burst_is_served_in_order_a_slice_at_a_time() {
         let mut shard = Shard::new(50_000);
         for _ in 0..90 {

@@ -22,7 +22,7 @@ const TASKS: Metric = Metric {
 const TASKS_REFUSED: Metric = Metric {
     name: "vyr_tasks_refused",
     unit: Unit::Count,
-    help: "Tasks refused because the queue was full or the shard was stopping.",
+    help: "Tasks refused because the queue was full, a request had waited for too long, or the shard was stopping.",
 };
 const COLD_STARTS: Metric = Metric {
     name: "vyr_cold_starts",

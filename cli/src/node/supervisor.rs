@@ -28,7 +28,7 @@ const DRAIN_GRACE: Duration = Duration::from_secs(3);
 /// Longest path of a Unix socket on Linux, without the terminating NUL.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// mimalloc's option. Committed as a whole, its arenas are backed by huge pages, each of which counts against a shard that uses a
-/// few kilobytes of it; committed as it is used, an idle shard has 17 MiB less and a task takes no more CPU time.
+/// few kilobytes of it; committed as it is used, an idle shard has half the memory (`start` in bench/results).
 const EAGER_COMMIT: &str = "MIMALLOC_ARENA_EAGER_COMMIT";
 
 enum Event {

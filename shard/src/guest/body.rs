@@ -9,7 +9,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -24,7 +24,7 @@ use wasmtime_wasi_http::p2::body::{HyperOutgoingBody, StreamContext};
 use wasmtime_wasi_http::p2::types::{HostOutgoingRequest, HostOutgoingResponse};
 use wasmtime_wasi_http::{Error, FieldMap};
 
-use super::Guest;
+use super::{Guest, lock};
 
 /// Where wasmtime defines what is replaced here.
 const INTERFACE: &str = "wasi:http/types@0.2.12";
@@ -329,10 +329,6 @@ impl Drop for Reader {
         state.chunks = Default::default();
         wake(&mut state.writer);
     }
-}
-
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn wake(waker: &mut Option<Waker>) {

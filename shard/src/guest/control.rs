@@ -9,9 +9,10 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
+use super::lock;
 use crate::clock::monotonic_ns;
 use crate::ticker::SLICE_NS;
 
@@ -190,10 +191,6 @@ impl Control {
             self.slice.count(slice_ns);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs a guest's future under its [`Control`]: ends it when stopped, measures its time, and

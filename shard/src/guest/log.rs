@@ -1,8 +1,9 @@
 //! Where an instance logs to: the log that is kept with the task it serves, and the collector if the node
 //! is told so.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::lock;
 use super::stdio::Kept;
 use super::telemetry::Export;
 use crate::steps::Subject;
@@ -75,6 +76,6 @@ impl Log {
     }
 
     fn lock(&self) -> MutexGuard<'_, Target> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }

@@ -15,7 +15,7 @@ mod telemetry;
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wasmtime::Store;
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable, ResourceType};
@@ -189,6 +189,11 @@ fn drop_streams_at_once(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         store.data_mut().table.delete(stream)?;
         Ok(())
     })
+}
+
+/// A lock of one shard: what a panic left behind it is still whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn handles(guest: &mut Guest) -> &mut ResourceTable {

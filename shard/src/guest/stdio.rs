@@ -1,7 +1,7 @@
 //! Standard input, output and error of a guest.
 
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -9,6 +9,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
 use super::control::{Control, Stop};
+use super::lock;
 use super::log::Log;
 use super::pipe::{Pipe, PipeEnd};
 
@@ -86,7 +87,7 @@ impl Kept {
     }
 
     fn lock(&self) -> MutexGuard<'_, KeptState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

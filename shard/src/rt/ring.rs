@@ -147,11 +147,7 @@ impl Ring {
     pub(super) fn may_wait(&self) -> bool {
         let mut ring = self.ring.borrow_mut();
         ring.completion().enable_eventfd();
-        let nothing_asked = {
-            let submission = ring.submission();
-            submission.is_empty() && !submission.taskrun() && !submission.cq_overflow()
-        };
-        nothing_asked && ring.completion().is_empty()
+        has_nothing_for_the_kernel(&mut ring) && ring.completion().is_empty()
     }
 
     /// Takes back that the bell was rung.
@@ -262,13 +258,15 @@ impl Ring {
     }
 }
 
+/// Whether nothing was asked for, and the kernel has nothing to write down.
+fn has_nothing_for_the_kernel(ring: &mut IoUring) -> bool {
+    let submission = ring.submission();
+    submission.is_empty() && !submission.taskrun() && !submission.cq_overflow()
+}
+
 /// Submits what waits, and lets the kernel write down what has happened. Tells whether there was any of it.
 fn submit(ring: &mut IoUring) -> io::Result<bool> {
-    let idle = {
-        let submission = ring.submission();
-        submission.is_empty() && !submission.taskrun() && !submission.cq_overflow()
-    };
-    if idle {
+    if has_nothing_for_the_kernel(ring) {
         return Ok(false);
     }
     match ring.submit() {

@@ -7,7 +7,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -24,7 +24,7 @@ use super::lifecycle::{begin, instantiated};
 use super::{Outcome, Task};
 use crate::admission::Ticket;
 use crate::artifact::Loaded;
-use crate::guest::{self, Guarded, Guest, HttpInstance, Wiring};
+use crate::guest::{self, Guarded, Guest, HttpInstance, Wiring, lock};
 use crate::rt;
 use crate::shard::Shard;
 
@@ -80,13 +80,13 @@ where
         }
         None => Source::Fresh(new_store(shard, task, &loaded)),
     };
-    let place = Place::default();
+    let slot = ResponseSlot::default();
     let mut view = source.store().data_mut().http();
     let resources = view
         .new_incoming_request(Scheme::Http, request)
         .and_then(|request| {
-            let place = place.clone();
-            let outparam = view.new_response_outparam_from_callback(move |it| place.put(it))?;
+            let slot = slot.clone();
+            let outparam = view.new_response_outparam_from_callback(move |it| slot.put(it))?;
             Ok((request, outparam))
         });
     let (request, outparam) = match resources {
@@ -118,7 +118,7 @@ where
     // Only the guest puts a response there, so it is enough to look when the guest has been polled.
     let first = poll_fn(|context| match Pin::new(&mut guest).poll(context) {
         Poll::Ready(ended) => Poll::Ready(First::Ended(ended)),
-        Poll::Pending => match place.take() {
+        Poll::Pending => match slot.take() {
             Some(response) => Poll::Ready(First::Response(response)),
             None => Poll::Pending,
         },
@@ -126,7 +126,7 @@ where
     .await;
     let response = match first {
         First::Ended(ended) => {
-            let response = place.take();
+            let response = slot.take();
             note_status(task, response.as_ref());
             running.finish_guest(ended, |instance| {
                 loaded.idle.give_back(instance);
@@ -167,19 +167,15 @@ enum First<T> {
 
 /// Where a guest puts its response.
 #[derive(Clone, Default)]
-struct Place(Arc<Mutex<Option<GuestResponse>>>);
+struct ResponseSlot(Arc<Mutex<Option<GuestResponse>>>);
 
-impl Place {
+impl ResponseSlot {
     fn put(&self, response: GuestResponse) {
-        *self.lock() = Some(response);
+        *lock(&self.0) = Some(response);
     }
 
     fn take(&self) -> Option<GuestResponse> {
-        self.lock().take()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<GuestResponse>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0).take()
     }
 }
 
