@@ -113,6 +113,50 @@ fn a_yield_lets_input_and_others_through() {
 }
 
 #[test]
+fn a_look_finds_all_input_however_much_there_is() {
+    const CONNECTIONS: usize = 200;
+    on_both(async |kind| {
+        let read = Rc::new(Cell::new(0));
+        let mut clients = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let (mut server, client) = tcp_pair().await;
+            clients.push(client);
+            let read = Rc::clone(&read);
+            spawn(async move {
+                read_exact(&mut server, &mut [0; 1]).await;
+                read.set(read.get() + 1);
+            });
+        }
+        // A spawned task, as all of a shard's are.
+        let looks = Rc::new(Cell::new(0));
+        spawn({
+            let (read, looks) = (Rc::clone(&read), Rc::clone(&looks));
+            async move {
+                look_at_io().await;
+                for client in &mut clients {
+                    client.write_all(b"x").await.expect("write");
+                }
+                while read.get() < CONNECTIONS && looks.get() < 10_000 {
+                    look_at_io().await;
+                    looks.set(looks.get() + 1);
+                }
+            }
+        });
+        while read.get() < CONNECTIONS && looks.get() < 10_000 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let looks = looks.get();
+        println!("{kind}: {looks} looks");
+        // One look, the tasks it wakes, and what was under way before. tokio looks every so many tasks.
+        let most = match kind {
+            ExecutorKind::IoUring => 8,
+            ExecutorKind::Epoll => CONNECTIONS,
+        };
+        assert!(looks <= most, "{kind}: {looks} looks");
+    });
+}
+
+#[test]
 fn input_waits_for_one_slice_however_many_compute() {
     const COMPUTING: usize = 64;
     on_both(async |kind| {
